@@ -1,0 +1,16 @@
+#!/bin/sh
+# Refresh the lock files: versions and hashes only, for every supported Python and both architectures.
+# Usage: scripts/lock.sh   (needs uv; run after changing pyproject.toml)
+set -eu
+cd "$(dirname "$0")/.."
+compile() {
+    out=$1; shift
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+        --no-emit-index-url --no-emit-find-links --no-annotate "$@" -o "$out" pyproject.toml
+}
+compile requirements.lock --extra embedded
+compile requirements-dev.lock --extra dev -c requirements.lock
+compile requirements-lab.lock --extra lab --extra embedded -c requirements.lock
+# What installs the rest: pinned and hashed like everything else.
+printf 'uv==0.13.9\nsetuptools>=77\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-emit-index-url --no-emit-find-links --no-annotate - -o scripts/setup.lock
