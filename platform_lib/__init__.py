@@ -1,0 +1,97 @@
+"""APQX workbench: drive a GitOps platform from notebooks, measure it, leave evidence.
+
+Operations are modules, read as sentences: ``deploy.deploy(platform, app, ...)``, ``sync.state(platform, app)``.
+Each takes a ``Platform`` first, then an ``App``; the rest is by keyword. The map, top to bottom:
+
+    runbook drills                                  run books and rehearse failures
+    cluster deploy rollout rollback                 change something: look, plan, act
+    sync metrics                                    see what is, wait for what shall be
+    providers image                                 how a cluster and an image come to be
+    wire                                            one file per protocol: Kubernetes, Argo CD, Prometheus, git, HTTP
+    journal                                         the record of what happened
+    rules                                           pure decisions: verdicts, targets, downtime
+    settings wait model errors                      configuration, time, values, failures
+
+``embedded`` is a program of its own, started by ``providers.embedded``. Values, ``start_probe`` and ``fetch``
+can be taken from here directly. Everything is loaded on first use: ``import platform_lib`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_MODULES = frozenset(
+    {
+        "cluster",
+        "deploy",
+        "doctor",
+        "drills",
+        "image",
+        "journal",
+        "metrics",
+        "notebook",
+        "parameters",
+        "plots",
+        "rollback",
+        "rollout",
+        "runbook",
+        "sync",
+    }
+)
+_HOME = {
+    "App": "model",
+    "AppState": "model",
+    "Outcome": "model",
+    "Plan": "model",
+    "Platform": "model",
+    "PlatformError": "errors",
+    "ProbeResult": "model",
+    "Revision": "model",
+    "Verdict": "model",
+    "fetch": "wire.probe",
+    "start_probe": "wire.probe",
+}
+"""Public name to the module that holds it."""
+
+__all__ = [
+    "App",
+    "AppState",
+    "Outcome",
+    "Plan",
+    "Platform",
+    "PlatformError",
+    "ProbeResult",
+    "Revision",
+    "Verdict",
+    "cluster",
+    "deploy",
+    "doctor",
+    "drills",
+    "fetch",
+    "image",
+    "journal",
+    "metrics",
+    "notebook",
+    "parameters",
+    "plots",
+    "rollback",
+    "rollout",
+    "runbook",
+    "start_probe",
+    "sync",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return list(__all__)

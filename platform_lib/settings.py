@@ -1,0 +1,234 @@
+"""Which settings does the workbench have? The only reader of the environment and of ``apqx.toml``.
+
+Every field has a unit in its name, a default and the reason for the default. A value comes from the caller,
+else from the environment (``APQX_PORT_WEB=18080``), else from ``apqx.toml`` in the working folder, else from
+here. What a setting is used for is the business of the module that uses it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_cache_path, user_state_path
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from platform_lib.errors import SettingsError
+
+Port = int
+MIN_PORT, MAX_PORT = 1024, 65535
+"""Ports below 1024 need privileges that an ordinary user has not."""
+
+
+def _port(default: int, what: str) -> Any:
+    """Return a port field."""
+    return Field(default, ge=MIN_PORT, le=MAX_PORT, description=what)
+
+
+def _seconds(default: float, what: str) -> Any:
+    """Return a duration field in seconds."""
+    return Field(default, gt=0, le=86400, description=what)
+
+
+class Settings(BaseSettings):
+    """All settings of the workbench; see ``apqx doctor --settings`` for the values in force."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="APQX_",
+        toml_file="apqx.toml",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+    )
+
+    # Where things are
+    provider: Literal["embedded", "k3d", "existing"] = Field(
+        "embedded", description="Who runs the cluster; embedded needs nothing but Python and git."
+    )
+    cluster_name: str = Field(
+        "apqx", pattern=r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$", description="Name of cluster and context."
+    )
+    home: Path = Field(
+        default_factory=lambda: user_state_path("apqx"),
+        description="State folder; the platform's default follows the XDG base directory specification.",
+    )
+    project_dir: Path = Field(
+        default_factory=lambda: Path(__file__).resolve().parent.parent,
+        description="Folder with app/, gitops/ and runbooks/; the checkout this library was installed from.",
+    )
+    runs_dir: Path = Field(Path("runs"), description="Run folders; relative to the working folder.")
+    run_dir: Path | None = Field(None, description="Set by the runbook runner: the folder of the present run.")
+    tools_dir: Path = Field(
+        default_factory=lambda: user_cache_path("apqx") / "tools",
+        description="Programs fetched at set-up; outside the state folder, so several platforms share them.",
+    )
+    kubeconfig: Path | None = Field(None, description="For provider existing; embedded writes its own.")
+    allowed_contexts: tuple[str, ...] = Field(
+        ("apqx", "k3d-apqx"), description="Contexts that a changing operation may touch; all others are refused."
+    )
+    journal_path: Path | None = Field(
+        None, alias="APQX_JOURNAL", description="Set by the runbook runner: the journal of the present run."
+    )
+
+    # Programs (empty: look on PATH, then in the tool cache)
+    traefik: str = Field("", description="Path of the Traefik program.")
+    prometheus: str = Field("", description="Path of the Prometheus program.")
+    bwrap: str = Field("", description="Path of the sandbox program; 'none' runs pods without it, and says so.")
+
+    # Ports, all on 127.0.0.1
+    port_api: Port = _port(7443, "Kubernetes API; 6443 is left to a real cluster beside this one.")
+    port_web: Port = _port(8080, "Ingress HTTP, as in the k3d layout (8080:80).")
+    port_websecure: Port = _port(8443, "Ingress HTTPS, as in the k3d layout (8443:443).")
+    port_traefik: Port = _port(9100, "Traefik's metrics, ping and API, as in its Helm chart.")
+    port_prometheus: Port = _port(9090, "Prometheus's own default.")
+    port_scrape: Port = _port(9101, "Service discovery and object metrics; next to Traefik's.")
+    port_kubelet: Port = _port(10250, "Each node's own server, on the node's address; Kubernetes's default.")
+    pod_network: str = Field(
+        "127.42.0.0/16",
+        description="Loopback network of nodes and pods: node i has .i.1, its pods .i.10 and up.",
+    )
+
+    # Cluster
+    agents: int = Field(2, ge=0, le=8, description="Worker nodes beside the server; 2 as in the k3d layout.")
+    node_cpu: str = Field("2", description="CPU that a node offers to the scheduler (cores).")
+    node_memory: str = Field("2Gi", description="Memory that a node offers to the scheduler.")
+    node_grace_s: float = _seconds(4, "Lease age that makes a node NotReady (Kubernetes 40; a drill waits).")
+    unreachable_toleration_s: int = Field(
+        5, ge=0, description="How long pods stay on an unreachable node (Kubernetes 300; a drill waits)."
+    )
+    sync_wave_delay_s: float = Field(
+        0.1, ge=0, description="Pause between sync waves (Argo CD 2; here health is known at once)."
+    )
+    reconcile_s: float = _seconds(3, "How often the GitOps controller looks at the repository (Argo CD 120).")
+
+    # Waiting, in seconds
+    up_timeout_s: float = _seconds(60, "From nothing to the first answer; usual 2-4, a loaded machine 20.")
+    deploy_timeout_s: float = _seconds(120, "Commit to healthy; progressDeadlineSeconds of the app is below it.")
+    rollback_timeout_s: float = _seconds(120, "Revert to healthy; the same path as a deployment.")
+    request_timeout_s: float = _seconds(10, "One request to the API or Prometheus; usual 0.01.")
+    probe_rate_rps: float = Field(
+        200, gt=0, le=5000, description="Requests a second of the open-loop probe; two cores serve ten times it."
+    )
+    probe_timeout_s: float = _seconds(5, "A probe request without an answer counts as failed after this.")
+
+    @field_validator("pod_network")
+    @classmethod
+    def _loopback(cls, text: str) -> str:
+        """Accept only a /16 inside the loopback network."""
+        network = ipaddress.ip_network(text)
+        if not network.is_loopback or network.prefixlen != 16:
+            raise ValueError("want a /16 inside 127.0.0.0/8, for example 127.42.0.0/16")
+        return text
+
+    @field_validator("home", "project_dir", "tools_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """Resolve ``~`` and relative paths once."""
+        return path.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _distinct_ports(self) -> Settings:
+        """Refuse two services on one port."""
+        seen: dict[int, str] = {}
+        for name, port in self.ports().items():
+            if port in seen:
+                raise ValueError(f"port_{name} and port_{seen[port]} are both {port}; want different ports")
+            seen[port] = name
+        return self
+
+    def ports(self) -> dict[str, int]:
+        """Return the TCP ports on 127.0.0.1 by service."""
+        names = ("api", "web", "websecure", "traefik", "prometheus", "scrape")
+        return {name: getattr(self, f"port_{name}") for name in names}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: caller, environment, apqx.toml."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def settings(**overrides: Any) -> Settings:
+    """Read the settings in force.
+
+    Args:
+        **overrides: Values that win over environment and file.
+
+    Returns:
+        A frozen value; read it again to see a changed environment.
+
+    Raises:
+        SettingsError: A value cannot be used, or a variable starts with APQX_ and is no setting.
+
+    Example:
+        >>> settings(port_web=18080).port_web
+        18080
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise _explained(error) from error
+    except ValueError as error:  # apqx.toml is no TOML
+        raise SettingsError(f"apqx.toml - not readable as TOML: {error}", hint="correct it or remove it") from error
+
+
+def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a copy of the environment for a program we start, with additions."""
+    return dict(os.environ) | dict(extra or {})
+
+
+def search_path() -> str:
+    """Return PATH, extended by the folder of this interpreter's own programs."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def _refuse_unknown_variables() -> None:
+    """Say it when a variable looks like a setting and is none: a typo would silently change nothing."""
+    fields = Settings.model_fields
+    known = {field.alias or f"APQX_{name.upper()}" for name, field in fields.items()} | INTERNAL
+    for name in sorted(os.environ):
+        if name.startswith("APQX_") and name not in known:
+            raise SettingsError(
+                f"{name} - not a setting, value {os.environ[name]!r}",
+                hint=f"did you mean {_closest(name, known)}? unset it otherwise",
+                variable=name,
+            )
+
+
+INTERNAL = {"APQX_RUN_ID", "APQX_PROGRESS"}
+"""Variables that the runner hands to a kernel; no settings of a person."""
+
+
+def _closest(name: str, known: set[str]) -> str:
+    """Return the known variable that looks most alike."""
+    import difflib
+
+    return (difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0) or ["APQX_HOME"])[0]
+
+
+def _explained(error: ValidationError) -> SettingsError:
+    """Turn the first validation error into one sentence with variable, value and expectation."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"]))
+    variable = name if name.startswith("APQX_") else f"APQX_{name.split('.')[0].upper()}"
+    if not first["loc"]:
+        return SettingsError(f"settings - {first['msg']}", hint="change one of the two", variable="")
+    return SettingsError(
+        f"{variable} - value {first.get('input')!r}: {first['msg'].lower()}",
+        hint="set it in the environment or in apqx.toml, or unset it for the default",
+        variable=variable,
+        value=str(first.get("input")),
+    )
