@@ -1,0 +1,1 @@
+"""Pure decisions: no client, no process, no clock; data in, verdict out."""
