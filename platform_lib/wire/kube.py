@@ -1,0 +1,381 @@
+"""How does the library talk to a Kubernetes API? Raw JSON over the official client; no policy here.
+
+The official package gives TLS, kubeconfig and authentication. Its typed models are not used: objects
+stay dictionaries, and its import (0.4 s) happens on the first connection. Every failure is translated
+to ``platform_lib.errors``. A client that follows lists over time is ``wire.follow``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from platform_lib import errors
+from platform_lib.model import Obj, Platform
+
+APPLICATIONS = "argoproj.io/v1alpha1/applications"
+DEPLOYMENTS = "apps/v1/deployments"
+EVENTS = "v1/events"
+NODES = "v1/nodes"
+PODS = "v1/pods"
+REPLICASETS = "apps/v1/replicasets"
+
+Objects = list[Obj]
+
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+
+_CONNECT_S = 3.0
+_READ_S = 30.0
+_BY_REASON: Mapping[str, type[errors.ApiError]] = {
+    "AlreadyExists": errors.AlreadyExists,
+    "Conflict": errors.Conflict,
+    "NotFound": errors.NotFound,
+    "Expired": errors.Expired,
+    "Gone": errors.Expired,
+}
+_BY_STATUS: Mapping[int, type[errors.ApiError]] = {
+    400: errors.Invalid,
+    401: errors.Forbidden,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    410: errors.Expired,
+    422: errors.Invalid,
+}
+
+
+def path_of(gvr: str, namespace: str | None = None, name: str = "", sub: str = "") -> str:
+    """Return the URL path of a resource.
+
+    Args:
+        gvr: ``v1/pods`` or ``apps/v1/deployments``.
+        namespace: None for cluster-scoped kinds and for lists over all namespaces.
+        name: Object, or empty for the collection.
+        sub: Subresource such as ``eviction``.
+    """
+    group_version, _, plural = gvr.rpartition("/")
+    root = f"/api/{group_version}" if "/" not in group_version else f"/apis/{group_version}"
+    parts = [root, f"namespaces/{quote(namespace)}" if namespace else "", plural, quote(name), sub]
+    return "/".join(part for part in parts if part)
+
+
+class Kube:
+    """One authenticated connection to one API server; safe to share between threads.
+
+    Args:
+        kubeconfig: File with the credentials.
+        context: Context inside the file.
+    """
+
+    def __init__(self, kubeconfig: Path, context: str) -> None:
+        self._request = _transport(kubeconfig, context)
+        self.context = context
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout_s: float = _READ_S,
+    ) -> Any:
+        """Send one request and return the open answer (an ``urllib3`` response).
+
+        Raises:
+            ApiError: The server refused; the subclass tells why.
+            Unreachable: No answer within ``timeout_s``, or no connection.
+        """
+        import urllib3.exceptions
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.dynamic.exceptions import DynamicApiError
+
+        try:
+            return self._request(
+                method,
+                path,
+                body=body,
+                serialize=False,
+                query_params=[(key, _text(value)) for key, value in (params or {}).items() if value is not None],
+                content_type=content_type,
+                header_params={"Accept": accept},
+                _request_timeout=(_CONNECT_S, timeout_s),
+            )
+        except (ApiException, DynamicApiError) as error:
+            raise _refused(method, path, error) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise _no_answer(method, path, error) from error
+
+    def json(self, method: str, path: str, **options: Any) -> Obj:
+        """Send one request and return the decoded JSON answer; errors as in ``call``."""
+        import urllib3.exceptions
+
+        answer = self.call(method, path, **options)
+        try:
+            document: Obj = json.loads(answer.data)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise _no_answer(method, path, error) from error
+        return document
+
+    def get(self, gvr: str, name: str, namespace: str | None = None) -> Obj:
+        """Read one object; NotFound when it is absent."""
+        return self.json("GET", path_of(gvr, namespace, name))
+
+    def find(self, gvr: str, name: str, namespace: str | None = None) -> Obj | None:
+        """Read one object, or None when it is absent."""
+        try:
+            return self.get(gvr, name, namespace)
+        except errors.NotFound:
+            return None
+
+    def list(
+        self, gvr: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> tuple[Objects, str]:
+        """Return the objects and the version to watch from."""
+        params = {"labelSelector": labels or None, "fieldSelector": fields or None}
+        answer = self.json("GET", path_of(gvr, namespace), params=params)
+        return answer.get("items") or [], str(answer.get("metadata", {}).get("resourceVersion", ""))
+
+    def create(self, gvr: str, obj: Obj, namespace: str | None = None) -> Obj:
+        """Create an object; AlreadyExists when the name is taken."""
+        return self.json("POST", path_of(gvr, namespace), body=obj)
+
+    def replace(self, gvr: str, obj: Obj, namespace: str | None = None) -> Obj:
+        """Replace an object; Conflict when its version is not the current one."""
+        return self.json("PUT", path_of(gvr, namespace, obj["metadata"]["name"]), body=obj)
+
+    def patch(
+        self,
+        gvr: str,
+        name: str,
+        body: Any,
+        namespace: str | None = None,
+        *,
+        content_type: str = MERGE_PATCH,
+        sub: str = "",
+    ) -> Obj:
+        """Patch an object; with ``metadata.resourceVersion`` in a merge patch it is a guarded write."""
+        return self.json("PATCH", path_of(gvr, namespace, name, sub), body=body, content_type=content_type)
+
+    def delete(
+        self, gvr: str, name: str, namespace: str | None = None, *, grace_s: int | None = None, uid: str = ""
+    ) -> None:
+        """Delete an object; ``uid`` guards against deleting a successor of the same name."""
+        body: Obj = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if grace_s is not None:
+            body["gracePeriodSeconds"] = grace_s
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        self.json("DELETE", path_of(gvr, namespace, name), body=body)
+
+    def evict(self, pod: str, namespace: str) -> None:
+        """Evict a pod; refused with status 429 while a PodDisruptionBudget forbids it."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        }
+        self.json("POST", path_of(PODS, namespace, pod, "eviction"), body=body)
+
+    def cordon(self, node: str, unschedulable: bool = True) -> None:
+        """Stop (or allow again) scheduling of new pods onto a node."""
+        self.patch(NODES, node, {"spec": {"unschedulable": unschedulable or None}})
+
+    def logs(
+        self,
+        pod: str,
+        namespace: str,
+        *,
+        container: str | None = None,
+        previous: bool = False,
+        tail_lines: int | None = 200,
+        since_s: int | None = None,
+    ) -> str:
+        """Return the last lines a container wrote.
+
+        Args:
+            pod: Pod name.
+            namespace: Its namespace.
+            container: Needed only when the pod has several.
+            previous: Read the run before the last restart.
+            tail_lines: None for everything the node still has.
+            since_s: Only lines of the last seconds.
+        """
+        params = {
+            "container": container,
+            "previous": True if previous else None,
+            "tailLines": tail_lines,
+            "sinceSeconds": since_s,
+        }
+        answer = self.call("GET", path_of(PODS, namespace, pod, "log"), params=params, accept="*/*")
+        return bytes(answer.data).decode("utf-8", "replace")
+
+    def events(self, namespace: str, *, name: str = "") -> Objects:
+        """Return the events of a namespace, oldest first; ``name`` restricts them to one object."""
+        fields = f"involvedObject.name={name}" if name else ""
+        items, _ = self.list(EVENTS, namespace, fields=fields)
+        return sorted(items, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+
+    def watch(
+        self,
+        gvr: str,
+        version: str,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        timeout_s: int = 25,
+        opened: Callable[[Any], None] | None = None,
+    ) -> Iterator[tuple[str, Obj]]:
+        """Yield (type, object) from ``version`` until the server ends the stream.
+
+        Args:
+            gvr: Resource.
+            version: Resource version to continue from.
+            namespace: None for all.
+            labels: Label selector.
+            fields: Field selector.
+            timeout_s: The server ends the stream after this time; the caller resumes.
+            opened: Receives the open answer, so that another thread can shut it down.
+
+        Raises:
+            Expired: The version is too old; list again.
+            Unreachable: The stream broke.
+        """
+        params = {
+            "watch": True,
+            "allowWatchBookmarks": True,
+            "resourceVersion": version,
+            "timeoutSeconds": timeout_s,
+            "labelSelector": labels or None,
+            "fieldSelector": fields or None,
+        }
+        path = path_of(gvr, namespace)
+        answer = self.call("GET", path, params=params, timeout_s=timeout_s + 5.0)
+        if opened is not None:
+            opened(answer)
+        try:
+            for line in _lines(answer, path):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _status_error("WATCH", path, int(event["object"].get("code", 500)), event["object"])
+                yield event["type"], event["object"]
+        finally:
+            answer.close()
+
+
+def connect(platform: Platform) -> Kube:
+    """Return the connection of a platform; a rewritten kubeconfig gives a new one.
+
+    Raises:
+        Unreachable: There is no kubeconfig, so no platform of that name is up.
+    """
+    try:
+        changed = platform.kubeconfig.stat().st_mtime_ns
+    except FileNotFoundError as error:
+        raise errors.Unreachable(
+            f"platform {platform.name} - no kubeconfig where one was expected",
+            hint="bring it up with apqx up",
+            url=str(platform.kubeconfig),
+        ) from error
+    return _connected(platform.kubeconfig, platform.context, changed)
+
+
+@lru_cache(maxsize=8)
+def _connected(kubeconfig: Path, context: str, _changed_ns: int) -> Kube:
+    """Keep one connection per kubeconfig and its time of change."""
+    return Kube(kubeconfig, context)
+
+
+def _transport(kubeconfig: Path, context: str) -> Callable[..., Any]:
+    """Return the request function of the official dynamic client, without its discovery calls."""
+    import urllib3
+    from kubernetes import client, config
+    from kubernetes.dynamic import DynamicClient
+
+    configuration = client.Configuration()
+    try:
+        config.load_kube_config(str(kubeconfig), context=context, client_configuration=configuration)
+    except (config.ConfigException, FileNotFoundError) as error:
+        raise errors.SettingsError(
+            f"kubeconfig - context {context!r} cannot be used: {error}", hint="run apqx status"
+        ) from error
+    # A refused connection is tried again at once; an answer, whatever its status, is never repeated.
+    configuration.retries = urllib3.Retry(
+        total=2,
+        connect=2,
+        read=1,
+        status=0,
+        redirect=0,
+        backoff_factor=0.05,
+        respect_retry_after_header=False,
+    )
+    dynamic = DynamicClient(client.ApiClient(configuration), discoverer=lambda *_: None)
+    request: Callable[..., Any] = dynamic.request
+    return request
+
+
+def _event_time(event: Obj) -> str:
+    """Return when an event happened last, as text that sorts."""
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _text(value: Any) -> str:
+    """Render a query parameter as the API expects it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _lines(answer: Any, path: str) -> Iterator[bytes]:
+    """Split a chunked answer into lines of any length."""
+    import urllib3.exceptions
+
+    pending = b""
+    try:
+        for chunk in answer.stream(amt=None, decode_content=False):
+            *complete, pending = (pending + chunk).split(b"\n")
+            yield from (line for line in complete if line.strip())
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
+        # ValueError and AttributeError: urllib3 reading a socket that another thread has shut down.
+        raise _no_answer("WATCH", path, error) from error
+
+
+def _refused(method: str, path: str, error: Any) -> errors.PlatformError:
+    """Translate an exception of the official client."""
+    status = int(error.status or 0)
+    if status == 0:
+        return _no_answer(method, path, error)
+    try:
+        document = json.loads(error.body or b"{}")
+    except ValueError:
+        document = {"message": str(error.body)[:300]}
+    return _status_error(method, path, status, document if isinstance(document, dict) else {})
+
+
+def _status_error(method: str, path: str, status: int, document: Obj) -> errors.ApiError:
+    """Build the error that a Status object describes."""
+    reason = str(document.get("reason") or "")
+    cls = _BY_REASON.get(reason) or _BY_STATUS.get(status) or errors.ApiError
+    message = str(document.get("message") or reason or "no message")
+    return cls(
+        f"{method} {path} - answered {status} {reason}: {message}",
+        status=status,
+        reason=reason,
+        details=document.get("details") or {},
+    )
+
+
+def _no_answer(method: str, path: str, error: BaseException) -> errors.Unreachable:
+    """Build the error for a server that did not answer."""
+    cause = getattr(error, "reason", None) or error
+    return errors.Unreachable(
+        f"{method} {path} - no answer from the API: {type(cause).__name__}",
+        hint="is the platform up? see apqx status",
+        url=path,
+    )
