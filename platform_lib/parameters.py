@@ -1,0 +1,176 @@
+"""Which parameters does each runbook take, and what values are allowed?
+
+The model is the truth; a house test checks that the notebook's parameters cell names the same fields with
+the same defaults. It is validated before a kernel starts, and again in the notebook's second cell.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from platform_lib.errors import InvalidInput
+from platform_lib.model import App, joined
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,62}$")]
+Rate = Annotated[float, Field(ge=1, le=2000)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Confirm = Annotated[str, Field(max_length=63)]
+
+
+class Parameters(BaseModel):
+    """Base of all: unknown names and lossy conversions are refused (an int is taken for a float)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    dry_run: bool = Field(default=True, description="stop after the plan, change nothing")
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in self)
+        return f"<table class='apqx'>{rows}</table>"
+
+
+class AppParameters(Parameters):
+    """What names one application."""
+
+    app: Name = Field(default="sample-app", description="Argo CD Application and Deployment name")
+    namespace: Name = Field(default="sample-app", description="namespace of its workload")
+    host: str = Field(default="app.127.0.0.1.sslip.io", description="host name of its Ingress")
+
+    @property
+    def target(self) -> App:
+        """The application as the library names it."""
+        return App(name=self.app, namespace=self.namespace, host=self.host)
+
+
+class Setup(Parameters):
+    """01-setup: bring the platform up."""
+
+    provider: Literal["embedded"] = Field(default="embedded", description="how the cluster comes")
+    timeout_s: Seconds = Field(default=120.0, description="deadline for the whole bootstrap, seconds")
+
+
+class Deploy(AppParameters):
+    """02-deploy: build a version, commit its digest, sync, verify."""
+
+    version: Version = Field(default="1.1.0", description="version to build and deploy")
+    timeout_s: Seconds = Field(default=120.0, description="deadline for sync and rollout, seconds")
+
+
+class ObserveRollout(Deploy):
+    """03-observe-rollout: deploy under constant load and judge."""
+
+    version: Version = Field(default="1.2.0", description="version to build and deploy")
+    rate_rps: Rate = Field(default=200.0, description="probe rate, requests per second")
+    warmup_s: Seconds = Field(default=5.0, description="load before the change, seconds")
+    settle_s: Seconds = Field(default=8.0, description="load after the rollout, seconds")
+
+
+class Rollback(Deploy):
+    """04-rollback: deploy a faulty version, detect it, roll back through git."""
+
+    version: Version = Field(default="1.3.0-faulty", description="name of the faulty version")
+    fault: Literal["error_ratio", "latency_ms", "never_ready", "crash_after_s"] = Field(
+        default="error_ratio", description="which fault the version carries"
+    )
+    fault_value: float = Field(default=0.3, gt=0, description="size of the fault, in the fault's own unit")
+    rate_rps: Rate = Field(default=200.0, description="probe rate, requests per second")
+    method: Literal["revert", "history"] = Field(default="revert", description="git revert or Argo CD history")
+
+
+class DrDrill(AppParameters):
+    """05-dr-drill: inject one fault, measure the recovery, undo it."""
+
+    scenario: Literal["pod-loss", "node-loss", "cluster-loss", "drift"] = Field(
+        default="pod-loss", description="which fault"
+    )
+    rate_rps: Rate = Field(default=100.0, description="probe rate, requests per second")
+    confirm: Confirm = Field(default="", description="cluster name, required by scenarios that destroy it")
+    timeout_s: Seconds = Field(default=120.0, description="deadline for the recovery, seconds")
+
+
+class Teardown(Parameters):
+    """06-teardown: destroy the platform."""
+
+    confirm: Confirm = Field(default="", description="cluster name, required when dry_run is off")
+    purge: bool = Field(default=False, description="also delete the git repository and the images")
+
+
+MODELS: dict[str, type[Parameters]] = {
+    "01-setup": Setup,
+    "02-deploy": Deploy,
+    "03-observe-rollout": ObserveRollout,
+    "04-rollback": Rollback,
+    "05-dr-drill": DrDrill,
+    "06-teardown": Teardown,
+}
+
+
+def validate(name: str, values: dict[str, Any]) -> Parameters:
+    """Check parameters of a runbook.
+
+    Args:
+        name: Runbook name, for example ``02-deploy``.
+        values: Parameter name to value; missing ones take the default.
+
+    Returns:
+        The frozen parameters.
+
+    Raises:
+        InvalidInput: Unknown runbook, unknown parameter, wrong type or value out of range; names each one.
+    """
+    model = MODELS.get(name)
+    if model is None:
+        raise InvalidInput(f"runbook {name!r} - unknown, wanted one of {joined(MODELS)}", hint="see: apqx runs --books")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{name} parameters - {'; '.join(_problem(item, model) for item in error.errors())}",
+            hint=f"see: apqx run {name} --describe",
+        ) from None
+
+
+def _problem(item: Any, model: type[Parameters]) -> str:
+    """One sentence per wrong parameter: name, what was given, what is wanted."""
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{name!r} is not a parameter, wanted one of {joined(model.model_fields)}"
+    return f"{name}={item.get('input')!r}: {item['msg']}"
+
+
+def parse(name: str, texts: dict[str, str]) -> dict[str, Any]:
+    """Turn ``key=value`` texts of a command line into typed values by the runbook's model.
+
+    Raises:
+        InvalidInput: A text that cannot be read as the parameter's type, or an unknown name.
+    """
+    model = MODELS.get(name)
+    if model is None:
+        validate(name, {})
+    assert model is not None
+    values: dict[str, Any] = {}
+    for key, text in texts.items():
+        known = model.model_fields.get(key)
+        values[key] = text if known is None else _typed(name, key, text, known.annotation)
+    return values
+
+
+def _typed(book: str, key: str, text: str, annotation: Any) -> Any:
+    """Read one text as bool, int or float where the field says so; otherwise keep it."""
+    if annotation is bool:
+        lowered = text.lower()
+        if lowered in {"true", "false"}:
+            return lowered == "true"
+        raise InvalidInput(f"{book} parameters - {key}={text!r}: wanted true or false", hint="write it in lower case")
+    if annotation in (int, float):
+        try:
+            return annotation(text)
+        except ValueError:
+            raise InvalidInput(
+                f"{book} parameters - {key}={text!r}: wanted a number",
+                hint=f"see: apqx run {book} --describe",
+            ) from None
+    return text
