@@ -20,6 +20,7 @@ from wire_tools import free_port
 from platform_lib import metrics
 from platform_lib.errors import InvalidInput, NoData, QueryError, Unreachable
 from platform_lib.model import App
+from platform_lib.wait import until
 from platform_lib.wire import prometheus
 from platform_lib.wire.prometheus import Client, column_names, frame_of, windows
 
@@ -185,6 +186,19 @@ def test_a_range_is_given_one_way(platform) -> None:
         metrics.frame(platform, "up", start=START, end=START)
 
 
+def answered(url: str, promql: str) -> None:
+    """Wait until the server answers the query with a sample."""
+
+    def probe() -> tuple[object | None, str]:
+        try:
+            found = Client(url).instant(promql)
+        except (Unreachable, QueryError) as error:
+            return None, str(error)
+        return found or None, "no sample"
+
+    until(probe, timeout_s=30, wanted=f"a sample of {promql}")
+
+
 @pytest.fixture(scope="module")
 def real_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The real program; it scrapes itself ten times a second."""
@@ -204,13 +218,7 @@ def real_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         [*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL, cwd=folder
     ) as process:
         url = f"http://127.0.0.1:{port}"
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            try:
-                if Client(url).instant("count_over_time(up[1s]) >= 8"):
-                    break
-            except (Unreachable, QueryError):
-                time.sleep(0.1)
+        answered(url, "count_over_time(up[1s]) >= 8")
         yield url
         process.terminate()
         process.wait(10)
@@ -236,10 +244,11 @@ def test_the_real_server_answers_frames_and_refusals(real_prometheus, platform) 
 def test_the_frame_equals_the_package_own_frame(real_prometheus) -> None:
     from prometheus_api_client import MetricRangeDataFrame, PrometheusConnect
 
-    end = datetime.now(UTC).replace(microsecond=0)
+    # The window ends a second ago and lies where there are samples already: both clients see the same.
+    name = "prometheus_http_requests_total"
+    answered(real_prometheus, f"{name} offset 4s")
+    end = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)
     start = end - timedelta(seconds=2)
-    theirs = MetricRangeDataFrame(
-        PrometheusConnect(real_prometheus).custom_query_range("prometheus_http_requests_total", start, end, "1")
-    )
-    ours = Client(real_prometheus).range("prometheus_http_requests_total", start=start, end=end, step_s=1)
+    theirs = MetricRangeDataFrame(PrometheusConnect(real_prometheus).custom_query_range(name, start, end, "1"))
+    ours = Client(real_prometheus).range(name, start=start, end=end, step_s=1)
     assert sorted(theirs["value"].astype(float)) == sorted(ours.to_numpy()[~np.isnan(ours.to_numpy())])
