@@ -9,7 +9,7 @@ from pathlib import Path
 from platform_lib.errors import InvalidInput
 from platform_lib.model import joined
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "scenarios"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,114 @@
+"""Commands about one application: deploy, sync, rollback, metrics, logs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from platform_lib.cli.output import AppName, AsJson, TimeoutS, finish, show, steps, table, target_of
+
+commands = typer.Typer()
+
+
+@commands.command()
+def deploy(
+    version: Annotated[str, typer.Argument(help="Version to build and deploy.")],
+    name: Annotated[str, typer.Option("--app", help="Application name.")] = "sample-app",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    timeout_s: TimeoutS = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Build a version, commit its digest, and wait until this commit is live and healthy."""
+    from platform_lib import cluster, image, lock
+    from platform_lib import deploy as deploy_
+
+    platform, target = cluster.connect(), target_of(name)
+    built = image.build(version=version)
+    plan = deploy_.plan_deploy(platform, target, image=built.reference, version=version)
+    if dry_run:
+        show(plan, as_json)
+        return
+    with steps(as_json) as progress, lock.exclusive(platform.home, purpose=f"deploy {name} {version}"):
+        outcome = deploy_.deploy(
+            platform, target, image=built.reference, version=version, timeout_s=timeout_s, progress=progress
+        )
+    finish(outcome, as_json)
+
+
+@commands.command()
+def sync(
+    name: AppName = "sample-app",
+    prune: Annotated[bool, typer.Option(help="Delete what git no longer has.")] = False,
+    timeout_s: TimeoutS = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Sync an application to the newest commit and wait for it."""
+    from platform_lib import cluster, lock
+    from platform_lib import sync as sync_
+
+    platform = cluster.connect()
+    with steps(as_json) as progress, lock.exclusive(platform.home, purpose=f"sync {name}"):
+        finish(sync_.sync(platform, target_of(name), prune=prune, timeout_s=timeout_s, progress=progress), as_json)
+
+
+@commands.command()
+def rollback(
+    name: AppName = "sample-app",
+    to: Annotated[str | None, typer.Option(help="Commit to return to; default: the last good one.")] = None,
+    method: Annotated[Literal["revert", "history"], typer.Option(help="git revert, or Argo CD's history.")] = "revert",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    timeout_s: TimeoutS = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Return an application to an earlier revision."""
+    from platform_lib import cluster, lock
+    from platform_lib import rollback as rollback_
+
+    platform, target = cluster.connect(), target_of(name)
+    plan = rollback_.plan_rollback(platform, target, to=to, method=method)
+    if dry_run:
+        show(plan, as_json)
+        return
+    with steps(as_json) as progress, lock.exclusive(platform.home, purpose=f"rollback {name}"):
+        outcome = rollback_.rollback(platform, target, to=to, method=method, timeout_s=timeout_s, progress=progress)
+    finish(outcome, as_json)
+
+
+@commands.command()
+def metrics(
+    query: Annotated[str, typer.Argument(help="Name from the query library, or PromQL.")] = "",
+    name: Annotated[str, typer.Option("--app", help="Application name.")] = "sample-app",
+    window_s: Annotated[float, typer.Option(min=1, help="Look back so many seconds.")] = 300.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show a metric as a table; without a name, list the query library."""
+    from platform_lib import cluster
+    from platform_lib import metrics as metrics_
+
+    if not query:
+        rows = [[q.name, q.unit, q.help] for q in metrics_.queries().values()]
+        table("", ["query", "unit", "help"], rows)
+        return
+    frame = metrics_.frame(cluster.connect(), query, app=target_of(name), window_s=window_s)
+    print(frame.to_json(orient="split", date_format="iso") if as_json else frame.describe().to_string())
+
+
+@commands.command()
+def logs(
+    name: AppName = "sample-app",
+    tail: Annotated[int, typer.Option(min=1, help="Lines per pod.")] = 20,
+    previous: Annotated[bool, typer.Option(help="Of the container before the last restart.")] = False,
+) -> None:
+    """Print the last log lines of an application's pods."""
+    from platform_lib import cluster
+    from platform_lib.wire import kube
+
+    target = target_of(name)
+    connection = kube.connect(cluster.connect())
+    pods, _ = connection.list(kube.PODS, target.namespace, labels=f"app.kubernetes.io/name={target.name}")
+    for pod in pods:
+        pod_name = pod["metadata"]["name"]
+        text = connection.logs(pod_name, target.namespace, tail_lines=tail, previous=previous)
+        for line in text.splitlines():
+            print(f"{pod_name}  {line}")

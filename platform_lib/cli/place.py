@@ -1,0 +1,73 @@
+"""Commands about the platform itself: up, down, status, doctor, demo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from platform_lib.cli.output import AsJson, finish, show, steps, table
+from platform_lib.errors import EXIT_FAILED
+
+commands = typer.Typer()
+
+
+@commands.command()
+def up(
+    provider: Annotated[str, typer.Option(help="How the cluster comes: embedded.")] = "embedded",
+    as_json: AsJson = False,
+) -> None:
+    """Bring the platform up; a second call changes nothing."""
+    from platform_lib import cluster
+
+    with steps(as_json) as progress:
+        finish(cluster.up(provider=provider, progress=progress), as_json)
+
+
+@commands.command()
+def down(
+    purge: Annotated[bool, typer.Option(help="Also delete the git repository and the images.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Destroy the platform: no process, port or mount stays behind."""
+    from platform_lib import cluster
+
+    with steps(as_json) as progress:
+        finish(cluster.down(purge=purge, progress=progress), as_json)
+
+
+@commands.command()
+def status(as_json: AsJson = False) -> None:
+    """Show what runs, how well, and where."""
+    from platform_lib import cluster
+
+    show(cluster.status(), as_json)
+
+
+@commands.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has, what is missing and how to get it."""
+    from platform_lib import doctor as doctor_
+
+    facts = doctor_.examine()
+    if as_json:
+        show(facts, as_json)
+    else:
+        table("", ["what", "state", "found", "next step"], [[f.name, f.state, f.found, f.hint] for f in facts])
+    if any(fact.state == "missing" for fact in facts):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@commands.command()
+def demo() -> None:
+    """Bring the platform up and run runbooks 01 to 05 on it; ends with one table."""
+    from platform_lib import demo as demo_
+
+    with steps() as progress:
+        results = demo_.run(progress=progress)
+    rows = [[r.runbook, r.status, f"{r.duration_s:.1f} s", r.key_figure, str(r.report)] for r in results]
+    table("", ["runbook", "result", "duration", "key figure", "report"], rows)
+    for label, url in demo_.addresses():
+        print(f"{label:<15} {url}")
+    if not demo_.complete(results):
+        raise typer.Exit(EXIT_FAILED)

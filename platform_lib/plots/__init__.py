@@ -1,0 +1,10 @@
+"""How do people see it at a glance? matplotlib figures from records; no data is fetched here.
+
+One file per kind of picture: ``timeline`` for rollouts and drills, ``series`` of metrics.
+"""
+
+from __future__ import annotations
+
+from platform_lib.plots.timeline import drill, rollout, series
+
+__all__ = ["drill", "rollout", "series"]
