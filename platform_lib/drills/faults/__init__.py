@@ -1,0 +1,69 @@
+"""Which faults can a drill inject? One file per family; ``base`` holds the contract between fault and engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from platform_lib.drills.faults.base import Fault, Progress, Seen, Target
+from platform_lib.drills.faults.cluster import ClusterLoss
+from platform_lib.drills.faults.drift import Drift
+from platform_lib.drills.faults.nodes import NodeLoss
+from platform_lib.drills.faults.pods import PodLoss
+from platform_lib.errors import InvalidInput
+from platform_lib.model import App, Platform, joined
+
+__all__ = ["ACTIONS", "Fault", "Progress", "Seen", "Target", "choose", "from_target", "known", "supported"]
+
+ACTIONS: dict[str, type[Fault]] = {
+    "force_delete_pod": PodLoss,
+    "stop_node": NodeLoss,
+    "destroy_cluster": ClusterLoss,
+    "delete_service": Drift,
+}
+
+
+def known(action: str) -> type[Fault]:
+    """Return the fault of that name.
+
+    Raises:
+        InvalidInput: There is none; names those that exist.
+    """
+    if action not in ACTIONS:
+        raise InvalidInput(f"fault {action!r} - unknown, wanted one of {joined(ACTIONS)}", hint="correct the scenario")
+    return ACTIONS[action]
+
+
+def supported(action: str, platform: Platform, app: App) -> str:
+    """Return "" or the reason why this platform cannot have that fault."""
+    return known(action).supported(platform, app)
+
+
+def choose(action: str, platform: Platform, app: App, parameters: Mapping[str, Any] | None = None) -> Fault:
+    """Pick the target of a fault; reads only.
+
+    Args:
+        action: Name of the fault, as in the scenario's ``[fault]``.
+        platform: Where.
+        app: Whose application.
+        parameters: The other keys of ``[fault]``.
+
+    Raises:
+        InvalidInput: There is no such action, no target for it, or a parameter that it does not know.
+    """
+    cls = known(action)
+    try:
+        return cls.choose(platform, app, **dict(parameters or {}))
+    except TypeError as error:
+        raise InvalidInput(
+            f"fault {action!r} - parameters {joined(parameters or {})} do not fit: {error}", hint="correct the scenario"
+        ) from error
+
+
+def from_target(action: str, platform: Platform, app: App, target: Mapping[str, Any]) -> Fault:
+    """Make a fault again of what ``Fault.target`` returned, in any process, for its ``undo``.
+
+    Raises:
+        InvalidInput: There is no such action.
+    """
+    return known(action).from_target(platform, app, target)
