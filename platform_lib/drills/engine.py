@@ -88,7 +88,7 @@ def plan_drill(platform: Platform, app: App, *, scenario: str) -> Plan:
         InvalidInput: Unknown scenario, or nothing to break.
     """
     drill = load(scenario)
-    steps = faults.choose(drill.fault, platform, app).steps()
+    steps = faults.choose(drill.fault.action, platform, app).steps()
     expected = Step("expect", app.name, drill.expected)
     return Plan(title=f"drill {drill.name}: {drill.title}", steps=(*steps, expected), inputs={"scenario": scenario})
 
@@ -129,7 +129,7 @@ def run_drill(
             f"drill {drill.name} - destroys cluster {platform.name!r}, confirm was {confirm!r}",
             hint=f"pass confirm={platform.name}",
         )
-    fault = faults.choose(drill.fault, platform, app)
+    fault = faults.choose(drill.fault.action, platform, app)
     _require_steady(platform, app)
     notes, started, clock = _Timeline(), now(), monotonic()
     run_journal = journal.current()
@@ -172,7 +172,7 @@ def _strike(
     try:
         fault.prepare()
         progress(f"fault: {drill.title}")
-        notes.mark("fault", run_journal=run_journal, subject=drill.name, action=drill.fault)
+        notes.mark("fault", run_journal=run_journal, subject=drill.name, action=drill.fault.action)
         fault.inject()
         notes.mark("injected", run_journal=run_journal, subject=drill.name)
         fault.restore(progress)
@@ -204,18 +204,16 @@ def _wait_recovered(
 
 def _undo(drill: Scenario, fault: Fault, run_journal: journal.Journal, progress: Progress) -> None:
     """Remove the fault; signals wait until it is done."""
-    if drill.undo == "none":
-        return
-    progress(f"undo: {drill.undo}")
+    progress(f"undo: {drill.undo.text}")
     with _uninterrupted():
         try:
             fault.undo()
         except PlatformError as error:
             run_journal.append("drill", "undo_failed", drill.name, error=str(error))
             raise UndoFailed(
-                f"drill {drill.name} - {drill.undo} failed: {error.message}", hint="run apqx status, then make down up"
+                f"drill {drill.name} - {drill.undo.text} failed: {error.message}", hint="see apqx status"
             ) from error
-    run_journal.append("drill", "undone", drill.name, action=drill.undo)
+    run_journal.append("drill", "undone", drill.name, action=drill.undo.text)
 
 
 @contextmanager
