@@ -39,7 +39,8 @@ VERBS = frozenset(_VERB_LIST.split())
 """Words an item may begin with."""
 _VAGUE = (
     "consider", "discuss", "enhance", "ensure", "explore", "improve", "investigate", "look at", "look into",
-    "make sure", "monitor closely", "optimise", "optimize", "pay attention", "raise awareness", "review", "think about", "try",
+    "make sure", "monitor closely", "optimise", "optimize", "pay attention", "raise awareness", "review", "think about",
+    "try",
     "understand", "work on", "be more careful", "be careful",
 )  # fmt: skip
 _BOUNDLESS = ("all possible", "any kind", "anything", "as needed", "asap", "etc", "everything", "everywhere", "forever")
