@@ -1,6 +1,6 @@
 """Which size does a HorizontalPodAutoscaler give its target?
 
-Readings come from PodMetrics objects in the snapshot. Where there are none yet, nothing is claimed about them:
+Readings come from PodMetrics objects in the snapshot. Where no pod has one yet, nothing is claimed about them:
 ``AbleToScale`` is reported, ``ScalingActive`` is left out, and only the bounds min and max are enforced.
 
 Source: kubernetes pkg/controller/podautoscaler/horizontal.go.
@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
+from platform_lib.embedded.controllers.autoscaler_readings import NoReading, amount, average, of_pods
 from platform_lib.embedded.controllers.autoscaler_sizes import (
+    Behavior,
     Memory,
-    Reading,
+    first_memory,
     limited,
     remember,
     stabilized,
     wanted_for_average,
     wanted_for_utilization,
 )
-from platform_lib.embedded.controllers.objects import active, ready, to_text, with_condition
-from platform_lib.embedded.controllers.resources import milli, whole
+from platform_lib.embedded.controllers.objects import to_text, with_condition
 from platform_lib.embedded.controllers.writes import (
     AUTOSCALERS,
     DEPLOYMENTS,
@@ -68,7 +68,7 @@ def reconcile(snapshot: Snapshot, key: Key, now: datetime, memory: Memory | None
     scaler = snapshot.get(AUTOSCALERS, *key)
     if scaler is None or deleting(scaler):
         return NOTHING
-    return _Judgement(snapshot, scaler, now, memory or Memory()).result()
+    return _Judgement(snapshot, scaler, now, memory).result()
 
 
 def _target(scaler: Obj) -> tuple[str, str]:
@@ -79,14 +79,16 @@ def _target(scaler: Obj) -> tuple[str, str]:
 class _Judgement:
     """One look at one autoscaler."""
 
-    def __init__(self, snapshot: Snapshot, scaler: Obj, now: datetime, memory: Memory) -> None:
-        self.snapshot, self.scaler, self.now, self.memory = snapshot, scaler, now, memory
-        self.behavior: Mapping[str, Any] = spec(scaler).get("behavior") or {}
+    def __init__(self, snapshot: Snapshot, scaler: Obj, now: datetime, memory: Memory | None) -> None:
+        self.snapshot, self.scaler, self.now = snapshot, scaler, now
+        self.memory, self.seen_before = memory or Memory(), memory is not None
+        self.behavior: Behavior = spec(scaler).get("behavior")
         self.least = int(spec(scaler).get("minReplicas") or 1)
         self.most = int(spec(scaler)["maxReplicas"])
         self.conditions: list[Obj] = list(status(scaler).get("conditions") or ())
         self.readings: list[Obj] = []
         self.wish: int | None = None
+        self.trouble = ""
 
     def result(self) -> Result:
         """Return status, and the new size of the target where it changes."""
@@ -95,6 +97,8 @@ class _Judgement:
         if target is None:
             return self._no_target(kind, called)
         current = manifests.replicas(target)
+        if not self.seen_before:
+            self.memory = first_memory(current, self.now)
         self._say(
             "AbleToScale", "True", "SucceededGetScale", "the HPA controller was able to get the target's current scale"
         )
@@ -123,6 +127,9 @@ class _Judgement:
         proposal, why = self._propose(target, current)
         if proposal is None:
             self._forget("ScalingActive", "ScalingLimited")
+            if self.trouble:
+                text = f"the HPA was unable to compute the replica count: {self.trouble}"
+                self._say("ScalingActive", "False", "FailedGetResourceMetric", text)
             return current, ""
         self.wish = proposal
         text = f"the HPA was able to successfully calculate a replica count from {why}"
@@ -132,52 +139,77 @@ class _Judgement:
     def _bounded(self, proposal: int, current: int) -> int:
         """Hold a proposal within window, policies and bounds, and say which of them held it."""
         calm = stabilized(proposal, current, self.memory, self.behavior, self.now)
+        self._say_calm(proposal, calm)
         allowed = limited(calm, current, self.memory, self.behavior, self.now)
         final = min(self.most, max(self.least, allowed))
-        if proposal > self.most and final == self.most:
-            text = "the desired replica count is more than the maximum replica count"
-            self._say("ScalingLimited", "True", "TooManyReplicas", text)
-        elif proposal < self.least and final == self.least:
-            text = "the desired replica count is less than the minimum replica count"
-            self._say("ScalingLimited", "True", "TooFewReplicas", text)
-        else:
-            text = "the desired count is within the acceptable range"
-            self._say("ScalingLimited", "False", "DesiredWithinRange", text)
+        self._say("ScalingLimited", *self._limit(calm, allowed, final))
         return final
 
+    def _say_calm(self, proposal: int, calm: int) -> None:
+        """Tell whether an earlier wish holds the present one back."""
+        if calm == proposal:
+            text = "recommended size matches current size"
+            return self._say("AbleToScale", "True", "ReadyForNewScale", text)
+        down, other, which = ("Down", "higher", "highest") if calm > proposal else ("Up", "lower", "lowest")
+        text = f"recent recommendations were {other} than current one, applying the {which} recent recommendation"
+        return self._say("AbleToScale", "True", f"Scale{down}Stabilized", text)
+
+    def _limit(self, calm: int, allowed: int, final: int) -> tuple[str, str, str]:
+        """Return status, reason and message of ScalingLimited: the bound or the rate that held the wish."""
+        if final < calm:
+            by_bound = final == self.most
+            rate = "the desired replica count is increasing faster than the maximum scale rate"
+            bound = "the desired replica count is more than the maximum replica count"
+            return ("True", "TooManyReplicas", bound) if by_bound else ("True", "ScaleUpLimit", rate)
+        if final > calm:
+            by_bound = final == self.least and allowed < final
+            rate = "the desired replica count is decreasing faster than the maximum scale rate"
+            bound = "the desired replica count is less than the minimum replica count"
+            return ("True", "TooFewReplicas", bound) if by_bound else ("True", "ScaleDownLimit", rate)
+        return "False", "DesiredWithinRange", "the desired count is within the acceptable range"
+
     def _propose(self, target: Obj, current: int) -> tuple[int | None, str]:
-        """Return the highest size any metric asks for; None when there is no reading."""
+        """Return the highest size any metric asks for; None when there is no reading.
+
+        A metric that cannot be read is no reason to shrink: then only growth by the others is followed.
+        """
         space = namespace(self.scaler)
         used = {name(item): item for item in self.snapshot.list(METRICS, space)}
         selector = spec(target).get("selector")
-        pods = [pod for pod in self.snapshot.list(PODS, space) if active(pod) and match_labels(selector, labels(pod))]
-        best: tuple[int | None, str] = (None, "")
-        for metric in spec(self.scaler).get("metrics") or ():
-            resource = metric.get("resource") or {}
-            if metric.get("type") != "Resource" or not any(name(pod) in used for pod in pods):
-                continue
-            size, text = self._by_resource(resource, pods, used, current)
-            if best[0] is None or size > best[0]:
-                best = (size, text)
+        pods = [pod for pod in self.snapshot.list(PODS, space) if match_labels(selector, labels(pod))]
+        best, unread = (0, ""), 0
+        metrics = spec(self.scaler).get("metrics") or ()
+        for metric in metrics:
+            try:
+                best = max(best, self._by_metric(metric, pods, used, current), key=lambda found: found[0])
+            except NoReading as error:
+                unread += 1
+                self.trouble = self.trouble or str(error)
+        if unread == len(metrics) or (unread and best[0] < current):
+            return None, ""
         return best
 
-    def _by_resource(
-        self, resource: Obj, pods: Sequence[Obj], used: Mapping[str, Obj], current: int
-    ) -> tuple[int, str]:
-        """Evaluate one resource metric and note what it shows."""
-        called, goal = resource["name"], resource["target"]
-        readings = [_reading(pod, used.get(name(pod)), called) for pod in pods]
-        shown: Obj
-        if goal.get("type") == "Utilization":
+    def _by_metric(self, metric: Obj, pods: Sequence[Obj], used: Mapping[str, Obj], current: int) -> tuple[int, str]:
+        """Evaluate one metric and note what it shows.
+
+        Raises:
+            NoReading: Not a resource metric, no request, or no reading that counts.
+        """
+        if metric.get("type") != "Resource":
+            raise NoReading("")
+        called, goal = metric["resource"]["name"], metric["resource"]["target"]
+        shares = goal.get("type") == "Utilization"
+        readings = of_pods(pods, used, called, self.now, shares=shares)
+        if not any(one.usage is not None and one.counts for one in readings):
+            raise NoReading("")
+        shown: Obj = {"averageValue": average(readings, called)}
+        if shares:
             size, percent = wanted_for_utilization(readings, int(goal["averageUtilization"]), current)
-            shown = {"averageUtilization": percent, "averageValue": _average(readings, called)}
-            text = f"{called} resource utilization (percentage of request)"
+            shown = {"averageUtilization": percent, **shown}
         else:
-            size, _ = wanted_for_average(readings, _amount(called, goal.get("averageValue")), current)
-            shown = {"averageValue": _average(readings, called)}
-            text = f"{called} resource"
+            size, _ = wanted_for_average(readings, amount(called, goal.get("averageValue")), current)
         self.readings.append({"type": "Resource", "resource": {"name": called, "current": shown}})
-        return size, text
+        return size, f"{called} resource" + (" utilization (percentage of request)" if shares else "")
 
     def _no_target(self, kind: str, called: str) -> Result:
         missing = f'{kind.lower()}s.apps "{called}" not found'
@@ -209,24 +241,3 @@ class _Judgement:
 
     def _forget(self, *kinds: str) -> None:
         self.conditions = [item for item in self.conditions if item["type"] not in kinds]
-
-
-def _reading(pod: Obj, metrics: Obj | None, resource: str) -> Reading:
-    containers = spec(pod).get("containers") or ()
-    asked = sum(
-        _amount(resource, ((item.get("resources") or {}).get("requests") or {}).get(resource)) for item in containers
-    )
-    if metrics is None:
-        return Reading(None, asked, ready(pod))
-    used = sum(_amount(resource, (item.get("usage") or {}).get(resource)) for item in metrics.get("containers") or ())
-    return Reading(used, asked, ready(pod))
-
-
-def _amount(resource: str, value: Any) -> int:
-    return milli(value) if resource == "cpu" else whole(value)
-
-
-def _average(readings: Sequence[Reading], resource: str) -> str:
-    known = [one.usage for one in readings if one.usage is not None]
-    average = sum(known) // len(known) if known else 0
-    return f"{average}m" if resource == "cpu" else str(average)

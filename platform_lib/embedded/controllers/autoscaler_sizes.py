@@ -7,13 +7,19 @@ Source: kubernetes pkg/controller/podautoscaler (replica_calculator.go, horizont
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 TOLERANCE = 0.1
-"""Ratios this close to 1 change nothing."""
+"""Ratios this close to 1 change nothing (horizontal-pod-autoscaler-tolerance)."""
+
+DOWN_WINDOW_S = 300
+"""How long a higher wish is remembered (horizontal-pod-autoscaler-downscale-stabilization)."""
+
+Behavior = Mapping[str, Any] | None
+"""``spec.behavior``; None is not the same as empty: without it the older, simpler limits hold."""
 
 _UP: dict[str, Any] = {
     "stabilizationWindowSeconds": 0,
@@ -24,7 +30,7 @@ _UP: dict[str, Any] = {
     ],
 }
 _DOWN: dict[str, Any] = {
-    "stabilizationWindowSeconds": 300,
+    "stabilizationWindowSeconds": DOWN_WINDOW_S,
     "selectPolicy": "Max",
     "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
 }
@@ -32,11 +38,17 @@ _DOWN: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One pod: what it uses and what it asked for, in thousandths or bytes; ``usage`` None when not known."""
+    """One pod: what it uses and what it asked for, in thousandths or bytes.
+
+    Attributes:
+        usage: None when there is no reading of it (upstream: missing).
+        request: What its containers asked for.
+        counts: False when what it uses says nothing yet, because it is starting (upstream: unready).
+    """
 
     usage: int | None
     request: int
-    ready: bool
+    counts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,61 +59,108 @@ class Memory:
     changes: tuple[tuple[datetime, int], ...] = ()
 
 
+Entry = tuple[int, int]
+"""(used, asked) of one pod, as assumed."""
+
+
 def wanted_for_utilization(readings: Sequence[Reading], target_percent: int, current: int) -> tuple[int, int]:
     """Return (replicas, present utilization in percent) for a target in percent of the requests."""
-    known = [one for one in readings if one.usage is not None and one.ready]
-    used, asked = sum(one.usage or 0 for one in known), sum(one.request for one in known)
-    if not known or not asked:
+
+    def percent(entries: Sequence[Entry]) -> int:
+        return sum(used for used, _ in entries) * 100 // sum(asked for _, asked in entries)
+
+    known = _known(readings)
+    if not sum(asked for _, asked in known):
         return current, 0
-    utilization = used * 100 // asked
-    ratio = utilization / target_percent
-    silent = [one for one in readings if one.usage is None or not one.ready]
-    if not silent:
-        return (current if _close(ratio) else math.ceil(ratio * len(known))), utilization
-    # Pods without a reading count as idle when growing, as fully used when shrinking: never overreact.
-    assumed = used + (sum(one.request * max(100, target_percent) // 100 for one in silent) if ratio < 1 else 0)
-    cautious = assumed * 100 / (asked + sum(one.request for one in silent)) / target_percent
-    if _close(cautious) or (ratio < 1) != (cautious < 1):
-        return current, utilization
-    wanted = math.ceil(cautious * len(readings))
-    overshoots = (cautious < 1 and wanted > current) or (cautious > 1 and wanted < current)
-    return (current if overshoots else wanted), utilization
+    full_percent = max(100, target_percent)
+    wanted = _wanted(
+        readings,
+        current,
+        ratio=lambda entries: percent(entries) / target_percent,
+        full=lambda one: one.request * full_percent // 100,
+    )
+    return wanted, percent(known)
 
 
 def wanted_for_average(readings: Sequence[Reading], target: int, current: int) -> tuple[int, int]:
     """Return (replicas, present average) for a target amount for each pod."""
-    known = [one.usage for one in readings if one.usage is not None]
+
+    def average(entries: Sequence[Entry]) -> int:
+        return sum(used for used, _ in entries) // len(entries)
+
+    known = _known(readings)
     if not known or target <= 0:
         return current, 0
-    average = sum(known) // len(known)
-    ratio = average / target
-    return (current if _close(ratio) else math.ceil(ratio * len(known))), average
+    wanted = _wanted(readings, current, ratio=lambda entries: average(entries) / target, full=lambda _: target)
+    return wanted, average(known)
+
+
+def _known(readings: Sequence[Reading]) -> list[Entry]:
+    """Return the pods whose use is known and says something."""
+    return [(one.usage, one.request) for one in readings if one.usage is not None and one.counts]
+
+
+def _wanted(
+    readings: Sequence[Reading],
+    current: int,
+    *,
+    ratio: Callable[[Sequence[Entry]], float],
+    full: Callable[[Reading], int],
+) -> int:
+    """Return the size that brings the ratio to 1, assuming of silent pods what makes the step smaller.
+
+    A pod without a reading counts as idle when growing and as fully used when shrinking; one that is starting
+    counts as idle when growing and not at all when shrinking. A step that these assumptions turn round, or make
+    as small as the tolerance, is not taken.
+    """
+    known = _known(readings)
+    first = ratio(known)
+    missing = [one for one in readings if one.usage is None and one.counts]
+    starting = [one for one in readings if not one.counts] if first > 1 else []
+    if not missing and not starting:
+        return current if _close(first) else math.ceil(first * len(known))
+    entries = known + [(full(one) if first < 1 else 0, one.request) for one in missing if first != 1]
+    entries += [(0, one.request) for one in starting]
+    again = ratio(entries)
+    if _close(again) or (first < 1 < again) or (again < 1 < first):
+        return current
+    wanted = math.ceil(again * len(entries))
+    turned = (again < 1 and wanted > current) or (again > 1 and wanted < current)
+    return current if turned else wanted
 
 
 def _close(ratio: float) -> bool:
-    return abs(1.0 - ratio) <= TOLERANCE
+    return 1.0 - TOLERANCE <= ratio <= 1.0 + TOLERANCE
 
 
-def stabilized(wanted: int, current: int, memory: Memory, behavior: Mapping[str, Any], now: datetime) -> int:
+def stabilized(wanted: int, current: int, memory: Memory, behavior: Behavior, now: datetime) -> int:
     """Return the wish after looking back: no growth above, no shrinking below what was wished in the window."""
+    if behavior is None:
+        since = now - timedelta(seconds=DOWN_WINDOW_S)
+        return max([wanted, *(wish for moment, wish in memory.wishes if moment > since)])
     lowest, highest = wanted, wanted
     for moment, wish in memory.wishes:
-        if moment >= now - _window(behavior, "scaleUp"):
+        if moment > now - _window(behavior, "scaleUp"):
             lowest = min(lowest, wish)
-        if moment >= now - _window(behavior, "scaleDown"):
+        if moment > now - _window(behavior, "scaleDown"):
             highest = max(highest, wish)
-    if current < lowest:
-        return lowest
-    return min(current, highest) if current > highest else current
+    return min(max(current, lowest), highest)
 
 
-def limited(wanted: int, current: int, memory: Memory, behavior: Mapping[str, Any], now: datetime) -> int:
+def limited(wanted: int, current: int, memory: Memory, behavior: Behavior, now: datetime) -> int:
     """Return the size that the scaling policies allow now."""
+    if behavior is None:
+        return min(wanted, max(2 * current, 4))
     if wanted > current:
         return min(wanted, max(current, _edge(current, memory, _rules(behavior, "scaleUp"), now, 1)))
     if wanted < current:
         return max(wanted, min(current, _edge(current, memory, _rules(behavior, "scaleDown"), now, -1)))
     return wanted
+
+
+def first_memory(current: int, now: datetime) -> Memory:
+    """Return what is remembered at the first look: the present size was wished, so nothing shrinks at once."""
+    return Memory(((now, current),))
 
 
 def remember(memory: Memory, wish: int | None, change: int, now: datetime) -> Memory:
@@ -135,9 +194,9 @@ def _edge(current: int, memory: Memory, rules: Mapping[str, Any], now: datetime,
 
 
 def _policy_edge(current: int, memory: Memory, policy: Mapping[str, Any], now: datetime, sign: int) -> int:
+    """Return how far one policy lets it go, counted from the size at the start of its period."""
     since = now - timedelta(seconds=int(policy["periodSeconds"]))
-    moved = sum(change for moment, change in memory.changes if moment > since and change * sign > 0)
-    start = current - moved
+    start = current - sum(change for moment, change in memory.changes if moment > since)
     if policy["type"] == "Pods":
         return start + sign * int(policy["value"])
     factor = 1 + sign * int(policy["value"]) / 100

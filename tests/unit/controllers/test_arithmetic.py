@@ -123,7 +123,7 @@ def pod(name: str, **facts: Any) -> Obj:
         "kind": "Pod",
         "metadata": {**meta, "labels": {"app": "web"}},
         "spec": {"nodeName": facts.get("node", "a"), "containers": pod_template(cpu="100m")["spec"]["containers"]},
-        "status": {"phase": facts.get("phase", "Running"), "conditions": conditions},
+        "status": {"phase": facts.get("phase", "Running"), "conditions": conditions, "startTime": text(made)},
     }
 
 
