@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import api, place
+from benchmarks import api, frames, place
 from platform_lib import App, Platform, cluster, deploy, drills, image, metrics, rollback, rollout, sync
 from platform_lib.providers import state
 from platform_lib.settings import settings
@@ -164,6 +164,7 @@ PARTS = {
     "node_loss": lambda: drill("node-loss"),
     "cluster_loss": lambda: drill("cluster-loss"),
     "api": api_,
+    "frames": frames.measure,
     "demo": demo,
 }
 """In the order in which they run; memory early, before load has widened anything."""
