@@ -30,6 +30,7 @@ from platform_lib.errors import InvalidInput, Unreachable
 from platform_lib.model import App, Platform, ProbeResult
 from platform_lib.rules import downtime
 from platform_lib.rules.downtime import Samples
+from platform_lib.settings import settings
 from platform_lib.wire.dns import resolve
 from platform_lib.wire.sender import Spec
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_RATE_RPS = 2000.0
 _READY_S = 20.0
+SAMPLES = "samples"
+"""Folder inside a run's folder in which each probe leaves its samples."""
 _RECORD = np.dtype(
     [
         ("intended", "<f8"),
@@ -117,7 +120,7 @@ class Probe:
         return self
 
     def stop(self) -> None:
-        """Stop sending, wait for requests in flight, keep the samples; twice is fine."""
+        """Stop sending, wait for requests in flight, keep the samples (a run keeps them as a file); twice is fine."""
         process = self._process
         if process is not None and process.poll() is None:
             _tell(process, b"stop\n")
@@ -132,6 +135,9 @@ class Probe:
         if process is not None and self._samples is None:
             self._samples = self._read()
             shutil.rmtree(self._folder, ignore_errors=True)
+            folder = settings().run_dir
+            if folder is not None:
+                keep(self._samples, folder / SAMPLES)
 
     def samples(self, *, since: datetime | None = None, until: datetime | None = None) -> Samples:
         """Return the samples so far, in the order of intended send time."""
@@ -227,6 +233,29 @@ def fetch(platform: Platform, app: App, path: str = "/", *, timeout_s: float = 5
         ) from error
     finally:
         connection.close()
+
+
+def keep(samples: Samples, folder: Path) -> Path | None:
+    """Write samples to a file of their own, named by their first send time; None when there are none."""
+    if len(samples.intended) == 0:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"probe-{int(samples.intended[0] * 1e6)}.npz"
+    np.savez_compressed(path, **samples._asdict())
+    return path
+
+
+def kept(folder: Path) -> Samples | None:
+    """Read all samples that were kept in a folder, in the order of their send times; None when there are none."""
+    parts = []
+    for path in sorted(folder.glob("probe-*.npz")):
+        with np.load(path, allow_pickle=False) as columns:
+            parts.append([columns[name] for name in Samples._fields])
+    if not parts:
+        return None
+    joined = Samples._make(np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(joined.intended, kind="stable")
+    return Samples._make(column[order] for column in joined)
 
 
 def frame_of(samples: Samples) -> pd.DataFrame:
