@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from platform_lib import errors
 from platform_lib.model import _Table
 
 UNKNOWN_STEP = "open the traceback below; the journal of the run says what happened before"
@@ -52,11 +53,10 @@ def explain(kind: str, text: str, *, hint: str = "") -> Explanation:
     message = text.strip()
     if hint:
         message = message.removesuffix(f"; {hint}")
-    elif " - " in message and "; " in message:
+    elif hasattr(errors, kind) and "; " in message:
         message, _, hint = message.rpartition("; ")
-    what, separator, why = message.partition(" - ")
-    if not separator:
-        what, why = kind, message
+    mark = next((mark for mark in (" - ", ": ") if hasattr(errors, kind) and mark in message), "")
+    what, _, why = message.partition(mark) if mark else (kind, "", message)
     return Explanation(what or kind, why or f"{kind} without a message", hint or UNKNOWN_STEP, kind)
 
 

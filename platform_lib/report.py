@@ -99,9 +99,11 @@ def _run_row(folder: Path) -> dict[str, Any]:
     stamp, _, rest = folder.name.partition("-")
     row = {"run_id": folder.name, "runbook": rest.rpartition("-")[0] or rest, "status": "lost"}
     row["started_at"] = re.sub(r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$", r"\1-\2-\3T\4:\5:\6Z", stamp)
-    row["message"] = "left no result: it was killed, or is still running"
+    row["summary"] = "left no result: it was killed, or is still running"
     if result.is_file():
         row |= {"message": ""} | json.loads(result.read_text())
+        row["summary"] = row.get("key_figure") or (row.get("error") or {}).get("message") or row["message"]
+    row["summary"] = re.sub(rf"^{re.escape(folder.name)} ", "", str(row["summary"]))
     row |= {"day": row["started_at"][:10], "sort": row["started_at"]}
     return row | {"moment": _moment(row["started_at"]), "has_report": (folder / "report.html").is_file()}
 
@@ -169,11 +171,11 @@ def _markdown(source: str) -> str:
 
 
 def _joined(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Join neighbouring text parts: progress lines arrive one by one."""
+    """Join neighbouring lines of a log: progress lines arrive one by one."""
     joined: list[dict[str, Any]] = []
     for part in parts:
-        if joined and part["kind"] == joined[-1]["kind"] == "text":
-            joined[-1] = {"kind": "text", "text": joined[-1]["text"] + part["text"]}
+        if joined and part["kind"] == joined[-1]["kind"] == "log":
+            joined[-1] = {"kind": "log", "text": joined[-1]["text"] + part["text"]}
         else:
             joined.append(part)
     return joined
@@ -183,10 +185,10 @@ _RICH = (("image/png", "png"), ("image/svg+xml", "svg"), ("text/html", "html"), 
 
 
 def _output(output: dict[str, Any]) -> list[dict[str, Any]]:
-    """Turn one output into parts: text, html, image or error."""
+    """Turn one output into parts: log, text, html, image or error."""
     kind = output["output_type"]
     if kind == "stream":
-        return [{"kind": "text", "text": _last_lines(ANSI.sub("", "".join(output["text"])))}]
+        return [{"kind": "log", "text": _last_lines(ANSI.sub("", "".join(output["text"])))}]
     if kind == "error":
         trace = ANSI.sub("", "\n".join(output.get("traceback", [])))
         return [{"kind": "error", "title": f"{output['ename']}: {output['evalue']}", "text": trace}]
