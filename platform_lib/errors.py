@@ -23,6 +23,7 @@ Every message has three parts: *object - what was observed against what was want
     |-- GateFailed                carries the Verdict
     |-- RunbookFailed             runbook, cell, saved notebook
     |-- DrillAborted              a safeguard stopped the drill; says whether the fault was undone
+    |-- DrillSkipped              this platform cannot have that fault: reason
     |-- UndoFailed                the fault could not be undone: page someone
     |-- Locked                    holder, since
     `-- GuardRefused              the context is not on the allow-list, or the book is read-only
@@ -186,6 +187,12 @@ class RunbookFailed(PlatformError):
 
 class DrillAborted(PlatformError):
     """A safeguard stopped a drill; ``undone`` says whether the fault is gone."""
+
+
+class DrillSkipped(PlatformError):
+    """This platform cannot have that fault: ``reason``. A skipped drill is never counted as passed."""
+
+    exit_code = EXIT_REFUSED
 
 
 class UndoFailed(PlatformError):

@@ -131,11 +131,13 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Scenario:
-    """Read a scenario file of the catalogue.
+    """Read a scenario of the catalogue, or any scenario file by its path.
 
     Raises:
         InvalidInput: No such scenario, or its file is wrong; names the key.
     """
+    if name.endswith(".toml"):
+        return read(Path(name))
     if name not in names():
         raise InvalidInput(f"scenario {name!r} - unknown, wanted one of {joined(names())}", hint="see: apqx drill list")
     return read(FOLDER / f"{name}.toml")
