@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from platform_lib.errors import InvalidInput
+from platform_lib.errors import InvalidInput, NoData
 from platform_lib.model import App, Platform, joined
 from platform_lib.wait import now
 from platform_lib.wire import prometheus
@@ -32,6 +33,8 @@ class Query:
     help: str
     promql: str
     source: str
+    elsewhere: str = ""
+    """Why the embedded platform cannot answer; empty when it does."""
 
     def render(self, app: App, *, rate_window_s: float = RATE_WINDOW_S) -> str:
         """Return the PromQL for an application."""
@@ -47,13 +50,10 @@ def queries() -> dict[str, Query]:
 
 
 def catalogue() -> pd.DataFrame:
-    """Return one row per named query: columns ``unit``, ``help``, ``promql``, ``source``; index ``name``."""
+    """Return one row per named query, index ``name``, with unit, help, PromQL, source and ``elsewhere``."""
     import pandas as pd
 
-    rows = [
-        {"name": q.name, "unit": q.unit, "help": q.help, "promql": q.promql.strip(), "source": q.source}
-        for q in queries().values()
-    ]
+    rows = [asdict(query) | {"promql": query.promql.strip()} for query in queries().values()]
     return pd.DataFrame(rows).set_index("name")
 
 
@@ -68,6 +68,7 @@ def frame(
     step_s: float | None = None,
     rate_window_s: float = RATE_WINDOW_S,
     tidy: bool = False,
+    unit: str = "",
 ) -> pd.DataFrame:
     """Return a signal over time.
 
@@ -82,6 +83,7 @@ def frame(
             11,000 points are asked for in parts.
         rate_window_s: Look-back of rates in named queries.
         tidy: One row per sample, with a column per label, instead of one column per series.
+        unit: Unit of the values of your own PromQL; named queries know theirs.
 
     Returns:
         Wide: UTC index ``time``, one float64 column per series. Tidy: ``time``, the labels, ``value``. NaN where
@@ -97,10 +99,22 @@ def frame(
     named = queries().get(query)
     promql = named.render(app or App(), rate_window_s=rate_window_s) if named else query
     first, last = _span(window_s, start, end)
-    with prometheus.connect(platform) as client:
-        found = client.range(promql, start=first, end=last, step_s=step_s)
-    found.attrs |= {"name": named.name, "unit": named.unit, "help": named.help} if named else {"name": query}
+    try:
+        with prometheus.connect(platform) as client:
+            found = client.range(promql, start=first, end=last, step_s=step_s)
+    except NoData as error:
+        raise _explained(error, query) from error
+    found.attrs |= {"name": query, "unit": named.unit if named else unit, "help": named.help if named else ""}
     return tidied(found) if tidy else found
+
+
+def _explained(error: NoData, query: str) -> NoData:
+    """Say why a query may have no answer: it answers elsewhere, or its name is mistyped."""
+    named = queries().get(query)
+    if named:
+        return NoData(error.message, hint=named.elsewhere, **error.context) if named.elsewhere else error
+    near = get_close_matches(query, queries(), n=1)
+    return NoData(error.message, hint=f"did you mean the named query {near[0]}?", **error.context) if near else error
 
 
 def value(platform: Platform, query: str, *, app: App | None = None) -> dict[str, float]:

@@ -20,6 +20,6 @@ Which file answers your question? The first line of each says it; by room:
     control     controllers/                                                    one pure reconcile per file
     nodes       node kubelet/ kubelets podlog usage                             agents, and how the API reaches them
     GitOps      gitops argocd/                                                  the Application controller
-    edge        ingress scrape targets kubestate promconfig                     the real Traefik and Prometheus
+    edge        ingress scrape targets kubestate syncs promconfig               the real Traefik and Prometheus
     client      client                                                          how the other processes reach the API
 """

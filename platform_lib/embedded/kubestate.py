@@ -1,7 +1,8 @@
 """Which metrics describe the objects of the cluster? Pure: a snapshot of objects in, exposition text out.
 
 Names and labels are those of kube-state-metrics and of Argo CD's own exporter, so that alert rules and
-dashboards written for a real cluster work. Only the metrics listed here are served.
+dashboards written for a real cluster work. Only the metrics listed here are served (and
+the counts of ``syncs``).
 
 Source: kube-state-metrics documentation (docs/metrics), Argo CD documentation (operator-manual/metrics).
 """
@@ -24,13 +25,18 @@ Snapshot = Mapping[str, Iterable[Obj]]
 
 def render(snapshot: Snapshot) -> str:
     """Return the Prometheus text exposition of a snapshot; empty families are left out."""
+    return exposition(_families(snapshot)) or "\n"
+
+
+def exposition(families: Iterable[Family]) -> str:
+    """Return families of metrics as text; empty ones are left out."""
     lines: list[str] = []
-    for name, help_text, samples in _families(snapshot):
+    for name, help_text, samples in families:
         rows = [f"{name}{_labels(labels)} {float(value):.15g}" for labels, value in samples]
         if rows:
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}", *rows]
-    return "\n".join(lines) + "\n"
+    return "".join(line + "\n" for line in lines)
 
 
 def _families(snapshot: Snapshot) -> Iterator[Family]:
@@ -247,6 +253,7 @@ def _node_families(nodes: list[Obj]) -> Iterator[Family]:
             for value in ("true", "false", "unknown")
         ],
     )
+    yield "kube_node_info", "Information about a cluster node.", [(name(n) | _node_info(n), 1) for n in nodes]
     yield (
         "kube_node_spec_unschedulable",
         "Whether a node can schedule new pods.",
@@ -262,6 +269,14 @@ def _node_families(nodes: list[Obj]) -> Iterator[Family]:
             if key in n.get("status", {}).get("allocatable", {})
         ],
     )
+
+
+def _node_info(node: Obj) -> dict[str, str]:
+    """Return what a node tells about its software."""
+    told = node.get("status", {}).get("nodeInfo", {})
+    names = {"kernel_version": "kernelVersion", "os_image": "osImage", "kubelet_version": "kubeletVersion"}
+    names |= {"container_runtime_version": "containerRuntimeVersion"}
+    return {label: str(told.get(field, "")) for label, field in names.items()}
 
 
 def _endpoint_families(slices: list[Obj]) -> Iterator[Family]:

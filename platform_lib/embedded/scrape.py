@@ -13,6 +13,7 @@ import json
 import logging
 import signal
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -22,6 +23,7 @@ from platform_lib.embedded import kubestate, promconfig, targets
 from platform_lib.embedded.client import Client, Informer
 from platform_lib.embedded.config import Config
 from platform_lib.embedded.selectors import parse_label_selector
+from platform_lib.embedded.syncs import Syncs
 from platform_lib.errors import ManifestError
 from platform_lib.model import Obj
 
@@ -34,7 +36,7 @@ FOLLOWED = (
     "apps/v1/replicasets",
     "discovery.k8s.io/v1/endpointslices",
     "autoscaling/v2/horizontalpodautoscalers",
-    "argoproj.io/v1alpha1/applications",
+    APPLICATIONS := "argoproj.io/v1alpha1/applications",
 )
 CONFIG_MAPS = ("prometheus-config", "prometheus-rules")
 NAMESPACE = "monitoring"
@@ -45,7 +47,9 @@ class Scraper:
 
     def __init__(self, config: Config, client: Client) -> None:
         self._config = config
-        self._informers = {gvr: Informer(client, gvr) for gvr in FOLLOWED}
+        self._syncs = Syncs(since=datetime.now(UTC))
+        handlers = {APPLICATIONS: self._syncs.observe}
+        self._informers = {gvr: Informer(client, gvr, on_event=handlers.get(gvr)) for gvr in FOLLOWED}
         self._maps = Informer(client, "v1/configmaps", namespace=NAMESPACE, on_event=self._on_config_map)
         self._changed = asyncio.Event()
         self._reload_ok = True
@@ -96,7 +100,7 @@ class Scraper:
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         snapshot = {gvr: informer.cache.values() for gvr, informer in self._informers.items()}
-        text = kubestate.render(snapshot) + process_metrics(self._config)
+        text = kubestate.render(snapshot) + self._syncs.render() + process_metrics(self._config)
         ok = f"# TYPE apqx_prometheus_config_ok gauge\napqx_prometheus_config_ok {int(self._reload_ok)}\n"
         return web.Response(text=text + ok, headers={"Content-Type": "text/plain; version=0.0.4"})
 
