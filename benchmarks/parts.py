@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from benchmarks import api, frames, place
-from platform_lib import App, Platform, cluster, deploy, drills, image, metrics, rollback, rollout, sync
+from platform_lib import App, Platform, cluster, deploy, drills, gate, image, metrics, rollout, sync
 from platform_lib.providers import state
 from platform_lib.settings import settings
 from platform_lib.wait import until
@@ -91,7 +91,7 @@ def rollback_() -> dict[str, Any]:
     platform = ready()
     version = "3.0.0-faulty"
     env = deploy.fault_env("error_ratio", 0.5)
-    record = rollback.rehearse(
+    record = gate.rehearse(
         platform, APP, image=build(platform, version), version=version, env=env, rate_rps=RATE_RPS
     )
     record.require_recovered()

@@ -21,6 +21,7 @@ Every message has three parts: *object - what was observed against what was want
     |-- QueryError                promql and the server's message
     |   `-- NoData                the query is fine and matched nothing
     |-- GateFailed                carries the Verdict
+    |   `-- GateUndecided         the evidence does not decide; what runs now is said
     |-- RunbookFailed             runbook, cell, saved notebook
     |-- DrillAborted              a safeguard stopped the drill; says whether the fault was undone
     |-- DrillSkipped              this platform cannot have that fault: reason
@@ -38,6 +39,7 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_REFUSED = 3
 EXIT_UNDO_FAILED = 4
+EXIT_UNDECIDED = 5
 
 
 class PlatformError(Exception):
@@ -179,6 +181,12 @@ class NoData(QueryError):
 
 class GateFailed(PlatformError):
     """A rollout gate said no; ``verdict`` carries the value, the rule and the reason."""
+
+
+class GateUndecided(GateFailed):
+    """A rollout gate cannot say yes or no; ``verdict`` names what is missing, the message what runs now."""
+
+    exit_code = EXIT_UNDECIDED
 
 
 class RunbookFailed(PlatformError):

@@ -10,9 +10,10 @@ from itertools import pairwise
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from platform_lib import journal, metrics, sync
+from platform_lib import journal, metrics, restore, sync
 from platform_lib.errors import GateFailed, PlatformError
 from platform_lib.model import App, Obj, Outcome, Platform, ProbeResult, Verdict, joined
+from platform_lib.operation import operation
 from platform_lib.rules import application, manifests, verdict, workload
 from platform_lib.rules.lanes import Lanes
 from platform_lib.rules.verdict import Limits, Seen
@@ -87,10 +88,13 @@ class Watch:
         app: What.
         rate_rps: Probe rate.
         timeout_s: Time-out of one request.
+        source: Under which source its marks are in the journal.
     """
 
-    def __init__(self, platform: Platform, app: App, *, rate_rps: float, timeout_s: float = 2.0) -> None:
-        self.platform, self.app = platform, app
+    def __init__(
+        self, platform: Platform, app: App, *, rate_rps: float, timeout_s: float = 2.0, source: str = "rollout"
+    ) -> None:
+        self.platform, self.app, self.source = platform, app, source
         self.started_at = now()
         self.probe: Probe = start_probe(platform, app, rate_rps=rate_rps, timeout_s=timeout_s)
         self.lanes = Lanes(self.started_at)
@@ -127,7 +131,7 @@ class Watch:
         """Note a moment, in the journal too."""
         at = now()
         self.marks.append((name, at))
-        journal.current().append("rollout", name, self.app.name, **data)
+        journal.current().append(self.source, name, self.app.name, **data)
         return at
 
     def first_pod_of(self, version: str) -> datetime | None:
@@ -142,6 +146,10 @@ class Watch:
     def deployment_done(self) -> bool:
         """Tell whether every replica runs the latest template."""
         return workload.rollout_progress(self._view.find(DEPLOYMENTS, self.app.name)).done
+
+    def rolled_out(self, version: str) -> bool:
+        """Tell whether every replica runs that version."""
+        return self.deployed_version() == version and self.deployment_done()
 
     def wait(self, timeout_s: float) -> None:
         """Wait for a change of the application, at most so long."""
@@ -204,20 +212,10 @@ class Watch:
         """Return the life of each pod, columns as in ``RolloutRecord.pods``."""
         import pandas as pd
 
-        columns = (
-            "pod",
-            "version",
-            "node",
-            "created_at",
-            "deleted_at",
-            "terminating_at",
-            "restarts",
-            "reason",
-            "ready_spans",
-        )
+        columns = [*"pod version node created_at deleted_at terminating_at restarts reason ready_spans".split()]
         with self._lock:
             rows = [{name: getattr(lane, name) for name in columns} for lane in self.lanes.rows()]
-        return pd.DataFrame(rows, columns=list(columns))
+        return pd.DataFrame(rows, columns=columns)
 
 
 def watch_rollout(
@@ -252,6 +250,7 @@ def watch_rollout(
         watch.wait(min(_LOOK_S, max(deadline.left_s, 0.01)))
 
 
+@operation("observe", still=restore.moved, undo=restore.take_back)
 def observe(
     platform: Platform,
     app: App,
@@ -339,7 +338,14 @@ def record_of(
         verdict=decided,
     )
     journal.current().append(
-        "rollout", "verdict", watch.app.name, status=decided.status, reason=decided.reason, figures=all_figures
+        watch.source,
+        "verdict",
+        watch.app.name,
+        cause=version,
+        status=decided.status,
+        reason=decided.reason,
+        checks=decided.checks,
+        figures=all_figures,
     )
     return RolloutRecord(
         probe=result,

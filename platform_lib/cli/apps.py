@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,12 +16,26 @@ def deploy(
     version: Annotated[str, typer.Argument(help="Version to build and deploy.")],
     name: Annotated[str, typer.Option("--app", help="Application name.")] = "sample-app",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    gated: Annotated[bool, typer.Option("--gate", help="Judge it under load; roll back when it fails.")] = False,
+    rate_rps: Annotated[float, typer.Option(min=1, help="With --gate: probe rate, requests per second.")] = 200.0,
+    warmup_s: Annotated[float, typer.Option(min=0, help="With --gate: load before the change, seconds.")] = 5.0,
+    settle_s: Annotated[float, typer.Option(min=0, help="With --gate: load after the rollout, seconds.")] = 8.0,
+    alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="With --gate: false alarms per rollout.")] = 0.01,
+    undecided: Annotated[
+        Literal["keep", "rollback"], typer.Option(help="With --gate: what to do when the evidence does not decide.")
+    ] = "keep",
     timeout_s: TimeoutS = 120.0,
     as_json: AsJson = False,
 ) -> None:
-    """Build a version, commit its digest, and wait until this commit is live and healthy."""
+    """Build a version, commit its digest, and wait until this commit is live and healthy.
+
+    With --gate it is judged under load while it rolls out, and reverted in git when it fails. Exit codes:
+    0 it passed; 1 it failed and the old version is proven to serve again; 4 it failed and that is not proven;
+    5 the evidence does not decide, the message says what would be enough and what runs now.
+    """
     from platform_lib import cluster, image, lock
     from platform_lib import deploy as deploy_
+    from platform_lib.rules.verdict import Limits
 
     platform, target = cluster.connect(), target_of(name)
     built = image.build(version=version)
@@ -30,10 +44,38 @@ def deploy(
         show(plan, as_json)
         return
     with steps(as_json) as progress, lock.exclusive(platform.home, purpose=f"deploy {name} {version}"):
-        outcome = deploy_.deploy(
-            platform, target, image=built.reference, version=version, timeout_s=timeout_s, progress=progress
-        )
+        release: dict[str, Any] = {
+            "image": built.reference,
+            "version": version,
+            "timeout_s": timeout_s,
+            "progress": progress,
+        }
+        if not gated:
+            outcome = deploy_.deploy(platform, target, **release)
+        else:
+            release |= {"rate_rps": rate_rps, "warmup_s": warmup_s, "settle_s": settle_s, "undecided": undecided}
+            _gate(platform, target, as_json, limits=Limits(alpha=alpha), **release)
+            return
     finish(outcome, as_json)
+
+
+def _gate(platform: Any, target: Any, as_json: bool, **release: Any) -> None:
+    """Deploy through the gate; print the record, then leave with the exit code of its verdict.
+
+    SIGTERM counts as Ctrl-C here: the version is reverted in git before the command ends.
+    """
+    import signal
+
+    from platform_lib import gate
+    from platform_lib.errors import GateFailed
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        record = gate.deploy(platform, target, **release)
+    except KeyboardInterrupt as stop:
+        raise GateFailed(f"gate {release['version']} - interrupted; {stop}", hint="see apqx status") from None
+    show(record.outcome, as_json)
+    record.require_pass()
 
 
 @commands.command()

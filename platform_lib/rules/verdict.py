@@ -21,6 +21,8 @@ from platform_lib.rules.sequential import Bin, against_objective, alarms_after, 
 from platform_lib.rules.workload import PodFailure, hopeless
 
 _BIN_S = 0.25
+_TESTS = 5
+"""Lost requests, errors of new, errors against old, slow requests, latency: each may raise a false alarm."""
 _MAX_PAIRS = 1500
 """Values per side for the shift; its cost grows with the product of both."""
 
@@ -30,7 +32,7 @@ class Limits:
     """What a rollout is held to.
 
     Attributes:
-        alpha: Chance of a false alarm over a whole rollout, however often it is judged.
+        alpha: Chance of a false alarm over a whole rollout, however often it is judged; its tests share it.
         error_objective: Allowed ratio of failed requests of the new version (SLO of 99 %).
         lost_objective: Allowed ratio of failed requests whoever answered; a rolling update should lose none.
         slow_ms: A request above this is slow; 0 disables the check.
@@ -51,6 +53,11 @@ class Limits:
     latency_margin_ratio: float = 0.5
     min_latency_samples: int = 50
     ready_within_s: float = 15.0
+
+    @property
+    def level(self) -> float:
+        """Chance of a false alarm that one test may have, so that all of them together keep ``alpha``."""
+        return self.alpha / _TESTS
 
     @property
     def enough_requests(self) -> int:
@@ -190,11 +197,11 @@ def _lost(after: Samples, limits: Limits) -> Check:
     failed, sent = int((~after.good).sum()), len(after.intended)
     bound = failure_upper_bound(failed, sent)
     value = f"{failed} of {sent} failed" + (f", true ratio up to {bound:.3%}" if bound is not None else "")
-    rule = f"at most {limits.lost_objective:.2%} of requests fail, false alarm at most {limits.alpha:.0%}"
+    rule = f"at most {limits.lost_objective:.2%} of requests fail, false alarm at most {limits.level:.1%}"
     if failed == 0:
         return Check("lost requests", "pass", value, rule, "")
     evidence = against_objective(failed, sent, limits.lost_objective)
-    if evidence.m >= 1 / limits.alpha and evidence.worse:
+    if evidence.m >= 1 / limits.level and evidence.worse:
         reason = f"{failed / sent:.2%} of requests failed ({kinds(after)})"
         return Check("lost requests", "fail", value, rule, reason)
     status: Status = "inconclusive" if failed / sent > limits.lost_objective else "pass"
@@ -217,9 +224,9 @@ def kinds(samples: Samples) -> str:
 def _errors(bad: int, total: int, limits: Limits) -> Check:
     """Hold the new version against the objective, whatever the old one did."""
     name, value = "errors of new", f"{bad} of {total} failed"
-    rule = f"at most {limits.error_objective:.1%} fail, false alarm at most {limits.alpha:.0%}"
+    rule = f"at most {limits.error_objective:.1%} fail, false alarm at most {limits.level:.1%}"
     evidence = against_objective(bad, total, limits.error_objective)
-    if evidence.m >= 1 / limits.alpha and evidence.worse:
+    if evidence.m >= 1 / limits.level and evidence.worse:
         return Check(name, "fail", value, rule, f"{bad / total:.1%} of its requests failed (M = {evidence.m:.3g})")
     if total < limits.enough_requests:
         reason = f"needs {limits.enough_requests} requests of the new version, saw {total}"
@@ -238,14 +245,14 @@ def _compare_errors(bins: Sequence[Bin], total: int, limits: Limits) -> Check:
     value = (
         f"{evidence.new_bad} of {evidence.bad} failures, {evidence.expected_new_bad:.1f} expected, M = {evidence.m:.3g}"
     )
-    rule = f"M below {1 / limits.alpha:.0f} (beta-binomial, anytime valid)"
-    if evidence.m >= 1 / limits.alpha and evidence.worse:
+    rule = f"M below {1 / limits.level:.0f} (beta-binomial, anytime valid)"
+    if evidence.m >= 1 / limits.level and evidence.worse:
         return Check("errors against old", "fail", value, rule, "fails more often than the old version")
     if not any(0 < step.share < 1 for step in steps) or total < limits.enough_requests:
         enough = f"{limits.enough_requests} requests of the new and some of the old version"
-        reason = f"needs {enough}; {alarms_after(limits.alpha)} failures of the new one alone would fail it"
+        reason = f"needs {enough}; {alarms_after(limits.level)} failures of the new one alone would fail it"
         return Check("errors against old", "not_enough_data", value, rule, reason)
-    if evidence.worse and evidence.m >= 0.1 / limits.alpha:
+    if evidence.worse and evidence.m >= 0.1 / limits.level:
         return Check("errors against old", "inconclusive", value, rule, "evidence is building up")
     return Check("errors against old", "pass", value, rule, "")
 
@@ -256,8 +263,8 @@ def _slow(bins: Sequence[Bin], limits: Limits) -> Check:
     new, slow = sum(part.new for part in bins), sum(part.new_bad for part in bins)
     ratio = slow / new if new else 0.0
     value = f"{slow} of {new} above {limits.slow_ms:.0f} ms, M = {evidence.m:.3g}"
-    rule = f"M below {1 / limits.alpha:.0f}, or less than {limits.slow_ratio:.0%} slow"
-    if evidence.m >= 1 / limits.alpha and evidence.worse and ratio >= limits.slow_ratio:
+    rule = f"M below {1 / limits.level:.0f}, or less than {limits.slow_ratio:.0%} slow"
+    if evidence.m >= 1 / limits.level and evidence.worse and ratio >= limits.slow_ratio:
         return Check("slow requests", "fail", value, rule, f"{ratio:.0%} of its requests are slow")
     return Check("slow requests", "pass", value, rule, "")
 
@@ -274,7 +281,7 @@ def latency(new: npt.NDArray[Any], old: npt.NDArray[Any], limits: Limits) -> Che
     repeated while data comes in would raise false alarms in 32 % of good rollouts (30 looks).
     """
     margin = max(limits.latency_margin_ms, limits.latency_margin_ratio * float(np.median(old)) if len(old) else 0)
-    rule = f"not greater (Mann-Whitney, {limits.alpha:.0%}) by more than {margin:.0f} ms"
+    rule = f"not greater (Mann-Whitney, {limits.level:.1%}) by more than {margin:.0f} ms"
     if min(len(new), len(old)) < limits.min_latency_samples:
         reason = f"needs {limits.min_latency_samples} successful requests of each version"
         return Check("latency", "not_enough_data", f"{len(new)} new, {len(old)} old", rule, reason)
@@ -285,9 +292,37 @@ def latency(new: npt.NDArray[Any], old: npt.NDArray[Any], limits: Limits) -> Che
     shift = float(np.median(np.subtract.outer(thin_new, thin_old)))
     greater = float(test.statistic) / (len(thin_new) * len(thin_old))
     value = f"shift {shift:+.1f} ms, p = {float(test.pvalue):.2g}, new slower in {greater:.0%} of pairs"
-    if test.pvalue < limits.alpha and shift > margin:
+    if test.pvalue < limits.level and shift > margin:
         return Check("latency", "fail", value, rule, f"the new version is {shift:.0f} ms slower")
     return Check("latency", "pass", value, rule, "")
+
+
+def enough(seen: Seen, limits: Limits, *, rate_rps: float, settle_s: float) -> str:
+    """Say how a gate that lacks data would get it.
+
+    Args:
+        seen: What it had.
+        limits: What it was held to.
+        rate_rps: Probe rate it had, in requests per second.
+        settle_s: How long it looked after the rollout, in seconds.
+
+    Returns:
+        A longer look at this rate, or a higher rate for this long; for the old version a longer look before.
+    """
+    if seen.samples is None:
+        return "a probe"
+    answered = seen.samples.good
+    new, old = seen.samples.version == seen.new_version, seen.samples.version == seen.old_version
+    short = max(limits.enough_requests - int(new.sum()), limits.min_latency_samples - int((new & answered).sum()), 0)
+    parts = []
+    if short:
+        longer_s = ceil(settle_s + 1.2 * short / rate_rps)
+        higher = ceil(rate_rps + 1.2 * short / max(settle_s, 1.0))
+        parts.append(f"{longer_s} s after the rollout, or {higher} requests/s")
+    missing = limits.min_latency_samples - int((old & answered).sum())
+    if missing > 0:
+        parts.append(f"{ceil(1.2 * missing / rate_rps)} s more before the change, while the old version answers")
+    return "; ".join(parts) or "old and new version answering at the same time, at a higher rate"
 
 
 def thinned(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
