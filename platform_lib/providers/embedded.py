@@ -120,6 +120,7 @@ class Embedded:
         with stages.stage("processes"):
             self._start(programs)
         with stages.stage("repository"):
+            self.start_git()  # a drill that was killed may have left it away; a new one would hide its commits
             if not seed.is_seeded(self.layout):
                 seed.seed(self.settings, programs["git"])
             state.write_endpoints(self.platform)
@@ -327,6 +328,30 @@ class Embedded:
     def start_component(self, name: str) -> None:
         """Let a stopped component run again."""
         self._desire(name, stopped=False)
+
+    def runs(self, component: str) -> bool:
+        """Return whether a component runs now."""
+        return state.processes(self.layout).get(component, {}).get("state") == "running"
+
+    def stop_git(self) -> None:
+        """Take the repository away: it is a folder, so it gets another name and nobody finds it."""
+        if not self._git_away.exists():
+            self.layout.git.rename(self._git_away)
+
+    def start_git(self) -> None:
+        """Put the repository back where it was taken away."""
+        if self._git_away.exists():
+            if self.layout.git.exists():
+                raise UndoFailed(
+                    f"git repository - {self.layout.git} exists although it was moved to {self._git_away.name}",
+                    hint="somebody made a new one; keep one of the two by hand",
+                )
+            self._git_away.rename(self.layout.git)
+
+    @property
+    def _git_away(self) -> Path:
+        """Name of the repository during an outage."""
+        return self.layout.git.with_suffix(".away")
 
     def _desire(self, component: str, *, stopped: bool) -> None:
         """Change what should run, and wait until the supervisor did it."""

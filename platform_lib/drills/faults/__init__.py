@@ -7,9 +7,13 @@ from typing import Any
 
 from platform_lib.drills.faults.base import Fault, Progress, Seen, Target
 from platform_lib.drills.faults.cluster import ClusterLoss
-from platform_lib.drills.faults.drift import Drift
-from platform_lib.drills.faults.nodes import NodeLoss
+from platform_lib.drills.faults.components import ArgoDown, GitOutage, IngressDown, MetricsDown
+from platform_lib.drills.faults.dependency import SlowDependency
+from platform_lib.drills.faults.drift import Drift, NamespaceDeleted
+from platform_lib.drills.faults.load import LoadSpike
+from platform_lib.drills.faults.nodes import NodeDrain, NodeLoss
 from platform_lib.drills.faults.pods import PodLoss
+from platform_lib.drills.faults.pressure import CpuPressure, MemoryPressure
 from platform_lib.errors import InvalidInput
 from platform_lib.model import App, Platform, joined
 
@@ -18,8 +22,18 @@ __all__ = ["ACTIONS", "Fault", "Progress", "Seen", "Target", "choose", "from_tar
 ACTIONS: dict[str, type[Fault]] = {
     "force_delete_pod": PodLoss,
     "stop_node": NodeLoss,
+    "drain_node": NodeDrain,
     "destroy_cluster": ClusterLoss,
     "delete_service": Drift,
+    "delete_namespace": NamespaceDeleted,
+    "stop_git": GitOutage,
+    "stop_argocd": ArgoDown,
+    "stop_ingress": IngressDown,
+    "stop_metrics": MetricsDown,
+    "spike_load": LoadSpike,
+    "press_cpu": CpuPressure,
+    "press_memory": MemoryPressure,
+    "slow_dependency": SlowDependency,
 }
 
 

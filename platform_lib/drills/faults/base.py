@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol, Self
 
 from platform_lib.errors import InvalidInput, PlatformError
-from platform_lib.model import App, Check, Obj, Platform, Step, to_json
+from platform_lib.model import App, Check, Obj, Platform, Status, Step, to_json
 from platform_lib.rules import manifests
 from platform_lib.sync import state
 from platform_lib.wire import kube
@@ -155,3 +155,8 @@ def ready_pods(platform: Platform, app: App, *, required: bool = True) -> list[O
     if required and not ready:
         raise InvalidInput(f"{app.name} - no ready pod to break", hint="bring it to a steady state first: apqx status")
     return sorted(ready, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+
+def proof(name: str, ok: bool, value: str, rule: str, *, otherwise: Status = "inconclusive", reason: str = "") -> Check:
+    """Return the check of something a fault saw with its own eyes; what it did not see proves nothing."""
+    return Check(name, "pass" if ok else otherwise, value, rule, "" if ok else reason)
