@@ -25,6 +25,8 @@ OBJECTIVE = 0.999
 PERIOD_DAYS = 30
 WINDOWS_S = (1, 10, 60)
 SLOW_IN_A_ROW = 5
+RESOLUTION_S = 0.005
+"""Moments closer than this come from one look: nobody can tell their order."""
 _DAY_S = 86400
 
 SPANS = ("detect_s", "decide_s", "restore_s", "verify_s")
@@ -59,7 +61,8 @@ def figures(
         Counts and ratios are of the requests from the fault on. ``availability_ratio`` is good of all requests,
         ``time_ratio`` the share of whole seconds that met the objective, ``worst_1s_ratio`` (``10s``, ``60s``) the
         lowest availability of any such window, absent where the drill was shorter. ``outage_lower_s`` and
-        ``outage_upper_s`` bound the summed length of the stretches of failures. ``rto_s`` is the sum of
+        ``outage_upper_s`` bound the summed length of the stretches of failures; the upper one is at least one
+        probe interval, which is what a probe without a failure cannot rule out. ``rto_s`` is the sum of
         ``detect_s``, ``decide_s``, ``restore_s`` and ``verify_s``; None where the drill did not get there, and a
         part is None where the looks could not tell it from the next one.
     """
@@ -79,7 +82,7 @@ def figures(
         **{f"worst_{size}s_ratio": worst for size in WINDOWS_S if (worst := _worst(part, size)) is not None},
         "outages": len(seen.outages),
         "outage_lower_s": round(lower_s, 3),
-        "outage_upper_s": round(upper_s, 3),
+        "outage_upper_s": round(max(upper_s, 1.0 / rate_rps), 3),
         "budget_burned_ratio": _burned(seen.failed, seen.sent, rate_rps, wanted),
         "apdex": apdex(part, apdex_t_s),
         "apdex_t_s": apdex_t_s,
@@ -93,8 +96,8 @@ def split(marks: Mapping[str, datetime]) -> dict[str, float | None]:
     """Split the time from fault to verified steady state at the moments that came, in their proper order.
 
     Returns:
-        ``rto_s`` and its parts in seconds. Parts add up to ``rto_s``. A moment that is missing, or not later than
-        the one before it, leaves its part None: its time belongs to the next part.
+        ``rto_s`` and its parts in seconds. Parts add up to ``rto_s``. A moment that is missing, or cannot be told
+        from the one before it, leaves its part None: its time belongs to the next part.
     """
     names = dict(zip(("detected", "decided", "recovered", "verified"), SPANS, strict=True))
     found: dict[str, float | None] = {"rto_s": None, **dict.fromkeys(SPANS)}
@@ -102,7 +105,7 @@ def split(marks: Mapping[str, datetime]) -> dict[str, float | None]:
         names = {"detected": "detect_s", "decided": "decide_s"}
     kept = ["fault"]
     for name in names:
-        if name in marks and marks[name] > marks[kept[-1]] and _before_the_end(marks, name):
+        if name in marks and _apart(marks[kept[-1]], marks[name]) and _before_the_end(marks, name):
             kept.append(name)
     for before, after in pairwise(kept):
         found[names[after]] = _seconds(marks[before], marks[after])
@@ -198,6 +201,11 @@ def _burned(lost: int, sent: int, rate_rps: float, objective: Objective) -> floa
     """Share of the period's budget that these losses would use up at the probe's own rate."""
     period = rate_rps * objective.period_days * _DAY_S
     return slo.budget_burned(lost, sent, objective.ratio, period)
+
+
+def _apart(first: datetime, second: datetime) -> bool:
+    """Whether two moments can be told apart, the second being the later one."""
+    return (second - first).total_seconds() >= RESOLUTION_S
 
 
 def _before_the_end(marks: Mapping[str, datetime], name: str) -> bool:

@@ -72,6 +72,7 @@ class Watch:
         self._words = json.dumps(target)
         self._stop, self._armed = threading.Event(), threading.Event()
         self._before = self._view()
+        self._down_before: set[str] = set()
         self._asked: datetime | None = None
         self._threads = [
             threading.Thread(target=self._loop, args=(look,), name=f"drill-{look.__name__}", daemon=True)
@@ -150,8 +151,11 @@ class Watch:
             self._see("prometheus", trouble)
         else:
             self._sees("prometheus")
-        if down:
-            self._notice("prometheus", f"targets down: {joined(down)}")
+        if not self._armed.is_set():
+            self._down_before |= set(down)
+        fresh = sorted(set(down) - self._down_before)
+        if fresh:
+            self._notice("prometheus", f"targets down: {joined(fresh)}")
         self._guard("metrics", trouble)
 
     # -- what is seen ------------------------------------------------------------------------------------
@@ -220,13 +224,13 @@ class Watch:
         self._guard("argocd", trouble)
 
     def _down_targets(self) -> list[str]:
-        """Return the jobs that have a target Prometheus cannot reach."""
+        """Return the targets that Prometheus cannot reach."""
         with prometheus.connect(self.platform, timeout_s=steady.METRICS_TIMEOUT_S) as client:
             try:
-                found = client.instant("count by (job) (up == 0)")
+                found = client.instant("count by (job, instance) (up == 0)")
             except NoData:
                 return []
-        return sorted(str(one["metric"].get("job", "?")) for one in found)
+        return [f"{one['metric'].get('job', '?')} {one['metric'].get('instance', '')}".strip() for one in found]
 
     # -- notes -------------------------------------------------------------------------------------------
 
