@@ -6,13 +6,14 @@ happens on it is that of ``deploy``, ``sync``, ``rollout`` and ``rollback``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from platform_lib import journal, providers
 from platform_lib.errors import GuardRefused, PlatformError
 from platform_lib.model import App, Outcome, Plan, Platform, Step, _Table
+from platform_lib.operation import operation
 from platform_lib.providers import state
 from platform_lib.settings import settings
 from platform_lib.wait import until
@@ -54,6 +55,18 @@ class PlatformStatus(_Table):
         return rows + [(what, where) for what, where in self.urls]
 
 
+def _not_up(_platform: Platform, _app: App | None, _facts: Mapping[str, Any]) -> str:
+    """Say why a platform that was brought up no longer is."""
+    seen = status().state
+    return "" if seen == "up" else f"the platform is {seen}"
+
+
+def _not_gone(_platform: Platform, _app: App | None, _facts: Mapping[str, Any]) -> str:
+    """Say what is left of a platform that was taken down."""
+    return ", ".join(providers.named("embedded").left_behind())
+
+
+@operation("up", still=_not_up, locked=False)
 def up(*, provider: str = "embedded", timeout_s: float | None = None, progress: Progress | None = None) -> Outcome:
     """Bring the platform up and wait for the application's first answer; a second call changes nothing.
 
@@ -91,6 +104,7 @@ def plan_up(*, provider: str = "embedded") -> Plan:
     return Plan(f"bring up platform {found.platform.name}", tuple(steps), {"provider": provider, "home": home})
 
 
+@operation("down", still=_not_gone)
 def down(*, purge: bool = False, confirm: str | None = None, progress: Progress | None = None) -> Outcome:
     """Destroy the cluster: no process, port or mount stays; git and images stay unless ``purge``.
 

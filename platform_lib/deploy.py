@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from platform_lib import journal, sync
+from platform_lib import journal, restore, sync
 from platform_lib.errors import GateFailed, InvalidInput
 from platform_lib.model import App, Check, Outcome, Plan, Platform, Step, Verdict, joined
+from platform_lib.operation import operation
 from platform_lib.rules import application as rules
 from platform_lib.rules.manifests import image_of, parse_manifests, version_of
 from platform_lib.wait import now
@@ -60,6 +61,7 @@ def plan_deploy(platform: Platform, app: App, *, image: str, version: str, env: 
     )
 
 
+@operation("deploy", still=restore.moved)
 def deploy(
     platform: Platform,
     app: App,

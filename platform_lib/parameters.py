@@ -136,6 +136,8 @@ def validate(name: str, values: dict[str, Any]) -> Parameters:
 def _problem(item: Any, model: type[Parameters]) -> str:
     """One sentence per wrong parameter: name, what was given, what is wanted."""
     name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "secret_reference":  # the value that was given may be a secret: it is not repeated
+        return f"{name}: {item['msg']}"
     if item["type"] == "extra_forbidden":
         return f"{name!r} is not a parameter, wanted one of {joined(model.model_fields)}"
     return f"{name}={item.get('input')!r}: {item['msg']}"

@@ -70,7 +70,16 @@ class Settings(BaseSettings):
     )
     kubeconfig: Path | None = Field(None, description="For provider existing; embedded writes its own.")
     allowed_contexts: tuple[str, ...] = Field(
-        ("apqx", "k3d-apqx"), description="Contexts that a changing operation may touch; all others are refused."
+        default_factory=lambda data: (data.get("cluster_name", "apqx"), f"k3d-{data.get('cluster_name', 'apqx')}"),
+        description="Contexts that a change may touch, all others are refused; default: what this workbench makes.",
+    )
+    read_only: bool = Field(False, description="Refuse every change; the runbook runner sets it for dry runs.")
+    approved_plan: str = Field("", description="Set by the runbook runner: hash of the plan that was approved.")
+    lease_s: float = _seconds(
+        15, "Age at which a Lease that nobody renews may be taken over; renewed at a third of it."
+    )
+    lease_namespace: str = Field(
+        "kube-system", description="Namespace of the Lease that keeps changing runs apart; empty: none is taken."
     )
     journal_path: Path | None = Field(
         None, alias="APQX_JOURNAL", description="Set by the runbook runner: the journal of the present run."
@@ -188,6 +197,20 @@ def settings(**overrides: Any) -> Settings:
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return a copy of the environment for a program we start, with additions."""
     return dict(os.environ) | dict(extra or {})
+
+
+SECRET_NAME_PARTS = ("TOKEN", "PASSWORD", "PASSWD", "SECRET", "API_KEY", "PRIVATE_KEY")
+"""A variable whose name holds one of these holds a secret value."""
+
+
+def variable(name: str) -> str | None:
+    """Return one variable of the environment, for references such as ``env:NAME``; None when it is not set."""
+    return os.environ.get(name)
+
+
+def secret_values() -> list[str]:
+    """Return the values of the environment that nobody should see in an output."""
+    return [text for name, text in os.environ.items() if any(part in name.upper() for part in SECRET_NAME_PARTS)]
 
 
 def search_path() -> str:

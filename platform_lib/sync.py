@@ -12,6 +12,7 @@ from datetime import datetime
 from platform_lib import journal
 from platform_lib.errors import GitError, Locked, SyncFailed
 from platform_lib.model import App, AppState, Obj, Outcome, Platform, joined
+from platform_lib.operation import operation
 from platform_lib.rules import application as rules
 from platform_lib.rules import manifests, workload
 from platform_lib.wait import Deadline, now
@@ -65,6 +66,7 @@ def follow(platform: Platform, app: App, *, on_event: Callable[[str, str, Obj], 
     return Follow(connect(platform), topics, on_event=on_event)
 
 
+@operation("sync")
 def sync(
     platform: Platform,
     app: App,
@@ -222,7 +224,7 @@ def wait_synced(
     """
     since = since or now()
     deadline = Deadline(timeout_s)
-    wanted = _Wanted(repository(platform), app, revision)
+    wanted = Wanted(repository(platform), app, revision)
     said, asked = "", argocd.request_refresh(platform, app)
     with follow(platform, app) as view:
         while True:
@@ -241,8 +243,14 @@ def wait_synced(
             view.wait(min(_LOOK_AGAIN_S, max(deadline.left_s, 0.01)))
 
 
-class _Wanted:
-    """Answers whether a revision counts as the wanted one; asks git once per revision."""
+class Wanted:
+    """Answers whether a revision counts as the wanted one; asks git once per revision.
+
+    Args:
+        repo: The GitOps repository.
+        app: Its folder decides: a later commit that leaves it as it is counts too.
+        revision: The wanted commit.
+    """
 
     def __init__(self, repo: Repository, app: App, revision: str) -> None:
         self._repo, self._app, self._revision = repo, app, revision
@@ -265,9 +273,7 @@ class _Wanted:
         return self._later[revision] and not self(revision)
 
 
-def _look(
-    view: Follow, app: App, wanted: _Wanted, since: datetime, known: Iterable[tuple[str, str]]
-) -> rules.Judgement:
+def _look(view: Follow, app: App, wanted: Wanted, since: datetime, known: Iterable[tuple[str, str]]) -> rules.Judgement:
     """Judge once what the watches show: Argo CD first, then the Deployment and its pods."""
     application = view.find(APPLICATIONS, app.name)
     found = rules.judge(application, wanted=wanted, since=since, known=known)
@@ -284,7 +290,7 @@ def _look(
     return _look_at_pods(view, app, found._replace(seen=seen), wanted, since)
 
 
-def _look_at_pods(view: Follow, app: App, found: rules.Judgement, wanted: _Wanted, since: datetime) -> rules.Judgement:
+def _look_at_pods(view: Follow, app: App, found: rules.Judgement, wanted: Wanted, since: datetime) -> rules.Judgement:
     """Hold the judgement against the Deployment itself, whose state Argo CD reports a moment late.
 
     Only pods of this change count: those of a broken release that is just being replaced still crash.
@@ -306,7 +312,7 @@ def _look_at_pods(view: Follow, app: App, found: rules.Judgement, wanted: _Wante
     return rules.Judgement(done, "" if done else failed, seen)
 
 
-def _refresh_again(platform: Platform, app: App, view: Follow, wanted: _Wanted, asked: datetime) -> datetime:
+def _refresh_again(platform: Platform, app: App, view: Follow, wanted: Wanted, asked: datetime) -> datetime:
     """Repeat a refresh that a running comparison swallowed (argo-cd pull request 28414); at most one a second."""
     application = view.find(APPLICATIONS, app.name)
     if application is None or wanted(rules.sync_revision(application)):

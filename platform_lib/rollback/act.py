@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from platform_lib import journal, sync
+from platform_lib import journal, restore, sync
 from platform_lib.model import App, Outcome, Platform
+from platform_lib.operation import operation
 from platform_lib.rollback.choice import Method, choose, targets
 from platform_lib.rollback.redeploy import by_history
 from platform_lib.rules import application as rules
@@ -21,6 +22,7 @@ from platform_lib.wire.git import AUTHOR, Repository, repository
 Progress = Callable[[str], None]
 
 
+@operation("rollback", still=restore.moved)
 def rollback(
     platform: Platform,
     app: App,

@@ -14,10 +14,12 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from platform_lib import guard
 from platform_lib.errors import GitError, Locked, ManifestError, ToolMissing
 from platform_lib.model import App, Obj, Platform, Revision
 from platform_lib.rules import manifests
@@ -38,10 +40,20 @@ class Repository:
         branch: Branch that Argo CD follows.
         clone: Folder of the private clone; made on first use, thrown away when it is damaged.
         author: ``Name <mail>`` of the commits made here.
+        before_change: Called before anything is changed; refuses by raising.
     """
 
-    def __init__(self, remote: str, branch: str, clone: Path, *, author: str = AUTHOR) -> None:
+    def __init__(
+        self,
+        remote: str,
+        branch: str,
+        clone: Path,
+        *,
+        author: str = AUTHOR,
+        before_change: Callable[[str], None] = lambda _what: None,
+    ) -> None:
         self.remote, self.branch, self.clone = remote, branch, clone
+        self._before_change = before_change
         self.author_name, _, mail = author.partition(" <")
         self.author_mail = mail.rstrip(">") or "apqx@localhost"
 
@@ -98,6 +110,7 @@ class Repository:
         Raises:
             GitError: The push was refused for another reason, or was overtaken five times.
         """
+        self._before_change(f"a push to {self.branch}")
         for attempt in range(1, _PUSH_ATTEMPTS + 1):
             with self.current() as tree:
                 message = edit(tree)
@@ -286,7 +299,11 @@ class Repository:
 def repository(platform: Platform, *, author: str = AUTHOR) -> Repository:
     """Return the private clone that belongs to a platform."""
     return Repository(
-        platform.gitops_repo, platform.gitops_branch, platform.home / "clones" / platform.name, author=author
+        platform.gitops_repo,
+        platform.gitops_branch,
+        platform.home / "clones" / platform.name,
+        author=author,
+        before_change=partial(guard.check, platform),
     )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from platform_lib import errors
+from platform_lib import errors, guard
 from platform_lib.model import Obj, Platform
 
 APPLICATIONS = "argoproj.io/v1alpha1/applications"
@@ -30,6 +30,8 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
 _CONNECT_S = 3.0
+_REVIEWS = ("/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/")
+"""Questions that are asked with POST and change nothing."""
 _READ_S = 30.0
 _BY_REASON: Mapping[str, type[errors.ApiError]] = {
     "AlreadyExists": errors.AlreadyExists,
@@ -70,11 +72,14 @@ class Kube:
     Args:
         kubeconfig: File with the credentials.
         context: Context inside the file.
+        before_change: Called with method and path before each request that changes something; refuses by raising.
     """
 
-    def __init__(self, kubeconfig: Path, context: str) -> None:
+    def __init__(
+        self, kubeconfig: Path, context: str, *, before_change: Callable[[str], None] = lambda _what: None
+    ) -> None:
         self._request = _transport(kubeconfig, context)
-        self.context = context
+        self.context, self._before_change = context, before_change
 
     def call(
         self,
@@ -97,6 +102,8 @@ class Kube:
         from kubernetes.client.exceptions import ApiException
         from kubernetes.dynamic.exceptions import DynamicApiError
 
+        if method != "GET" and not path.startswith(_REVIEWS):
+            self._before_change(f"{method} {path}")
         try:
             return self._request(
                 method,
@@ -285,13 +292,13 @@ def connect(platform: Platform) -> Kube:
             hint="bring it up with apqx up",
             url=str(platform.kubeconfig),
         ) from error
-    return _connected(platform.kubeconfig, platform.context, changed)
+    return _connected(platform, changed)
 
 
 @lru_cache(maxsize=8)
-def _connected(kubeconfig: Path, context: str, _changed_ns: int) -> Kube:
-    """Keep one connection per kubeconfig and its time of change."""
-    return Kube(kubeconfig, context)
+def _connected(platform: Platform, _changed_ns: int) -> Kube:
+    """Keep one connection per kubeconfig and its time of change; the guard sees every change."""
+    return Kube(platform.kubeconfig, platform.context, before_change=partial(guard.check, platform))
 
 
 def _transport(kubeconfig: Path, context: str) -> Callable[..., Any]:

@@ -28,12 +28,12 @@ def platform(api_server: ApiServer, namespace: str, tmp_path: Path) -> Platform:
             {"name": "c", "cluster": {"server": config.api_url, "certificate-authority": str(config.ca_file)}}
         ],
         "users": [{"name": "u", "user": {"token": config.token("admin")}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "c",
+        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "apqx",
     }
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(document))
-    return Platform("c", "existing", path, "c", "", "", "", tmp_path, argocd_namespace=namespace)
+    return Platform("c", "existing", path, "apqx", "", "", "", tmp_path, argocd_namespace=namespace)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def platform(tmp_path: Path, remote: Path) -> Platform:
         name="test",
         provider="existing",
         kubeconfig=tmp_path / "kubeconfig",
-        context="test",
+        context="apqx",
         prometheus_url="http://127.0.0.1:9",
         ingress_url="http://127.0.0.1:9",
         gitops_repo=str(remote),
