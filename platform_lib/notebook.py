@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from platform_lib import approval
 from platform_lib.errors import InvalidInput
 from platform_lib.model import Outcome, Plan, to_json
 from platform_lib.settings import settings
@@ -74,6 +75,21 @@ def record(outcome: Outcome, *, key_figure: str, **figures: Any) -> Outcome:
         }
         (Path(folder) / "record.json").write_text(json.dumps(to_json(document), indent=1) + "\n")
     return outcome
+
+
+def plan(made: Plan) -> Plan:
+    """Show a book's plan, keep it as evidence, and hold an approved run to the plan that was approved.
+
+    Args:
+        made: What the book is about to do.
+
+    Returns:
+        ``made``, to be shown.
+
+    Raises:
+        GuardRefused: The run was approved for another plan; names what differs.
+    """
+    return approval.show(made)
 
 
 def planned(plan: Plan) -> Outcome:
