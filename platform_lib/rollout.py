@@ -18,6 +18,7 @@ from platform_lib.rules import application, manifests, verdict, workload
 from platform_lib.rules.lanes import Lanes
 from platform_lib.rules.verdict import Limits, Seen
 from platform_lib.wait import Deadline, now, pause
+from platform_lib.wire.git import repository
 from platform_lib.wire.kube import APPLICATIONS, DEPLOYMENTS, PODS, connect
 from platform_lib.wire.probe import Probe, start_probe
 
@@ -99,6 +100,7 @@ class Watch:
         self.probe: Probe = start_probe(platform, app, rate_rps=rate_rps, timeout_s=timeout_s)
         self.lanes = Lanes(self.started_at)
         self.marks: list[tuple[str, datetime]] = []
+        self._wanted: Callable[[str], bool] = bool
         self._lock = threading.Lock()
         self._view = sync.follow(platform, app, on_event=self._event)
         deployment = sync.deployment(platform, app)
@@ -134,6 +136,10 @@ class Watch:
         journal.current().append(self.source, name, self.app.name, **data)
         return at
 
+    def expect(self, revision: str) -> None:
+        """Judge Argo CD by this commit from now on; without it, whatever it syncs to counts."""
+        self._wanted = sync.Wanted(repository(self.platform), self.app, revision)
+
     def first_pod_of(self, version: str) -> datetime | None:
         """Return when the first pod of a version appeared."""
         with self._lock:
@@ -160,7 +166,9 @@ class Watch:
         found, pods = self._view.find(DEPLOYMENTS, self.app.name), self._view.items(PODS)
         progress = workload.rollout_progress(found)
         asked = manifests.version_of(found or {}) == new_version
-        argocd = application.judge(self._view.find(APPLICATIONS, self.app.name), wanted=bool, since=self._changed_at())
+        argocd = application.judge(
+            self._view.find(APPLICATIONS, self.app.name), wanted=self._wanted, since=self._changed_at()
+        )
         return Seen(
             new_version=new_version,
             old_version=self.old_version if self.old_version != new_version else "",
@@ -212,7 +220,8 @@ class Watch:
         """Return the life of each pod, columns as in ``RolloutRecord.pods``."""
         import pandas as pd
 
-        columns = [*"pod version node created_at deleted_at terminating_at restarts reason ready_spans".split()]
+        columns = ["pod", "version", "node", "created_at", "deleted_at", "terminating_at", "restarts", "reason"]
+        columns.append("ready_spans")
         with self._lock:
             rows = [{name: getattr(lane, name) for name in columns} for lane in self.lanes.rows()]
         return pd.DataFrame(rows, columns=columns)

@@ -259,6 +259,7 @@ class Wanted:
         self._later = {"": False}
 
     def __call__(self, revision: str) -> bool:
+        """Tell whether the revision counts as the wanted one."""
         if revision not in self._answers:
             try:
                 self._answers[revision] = self._repo.same_content(self._revision, revision, self._app.path)

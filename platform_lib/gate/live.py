@@ -136,9 +136,10 @@ def check(release: Release) -> None:
 def _judged(watch: Watch, release: Release) -> tuple[Detection, proof.TakenBack | None]:
     """Change git, judge, and take the version back if its verdict asks for it."""
     watch.mark("change", version=release.version)
-    deploy_.deploy(
+    deployed = deploy_.deploy(
         release.platform, release.app, image=release.image, version=release.version, env=release.env, wait=False
     )
+    watch.expect(str(deployed.figures["commit"]))
     found = dated(watch, release.version, _verdict(watch, release), release.limits)
     mark = "detected" if found.detected_at else "judged"
     watch.mark(mark, status=found.verdict.status, reason=found.verdict.reason)

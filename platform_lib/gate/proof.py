@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from platform_lib import journal
-from platform_lib.errors import PlatformError, UndoFailed
+from platform_lib.errors import PlatformError, RollbackRefused, UndoFailed
 from platform_lib.model import App, Check, Outcome, Platform
 from platform_lib.rollback import Method, rollback
 from platform_lib.rollout import Watch
@@ -39,6 +39,7 @@ def take_back(watch: Watch, version: str, method: Method, timeout_s: float, prog
         progress: Called with each new observation.
     """
     try:
+        require_ours(watch.platform, watch.app, version)
         outcome = rollback(watch.platform, watch.app, method=method, timeout_s=timeout_s, progress=progress)
     except PlatformError as error:
         progress(f"rollback failed: {error.message}")
@@ -49,6 +50,21 @@ def take_back(watch: Watch, version: str, method: Method, timeout_s: float, prog
         progress("correcting git, so that automation can be resumed")
         rollback(watch.platform, watch.app, to=str(outcome.figures["to_commit"]), progress=progress)
     return TakenBack(outcome, None)
+
+
+def require_ours(platform: Platform, app: App, version: str) -> None:
+    """Refuse to take back what somebody else has put on top of our version since.
+
+    Raises:
+        RollbackRefused: Git names another version now.
+    """
+    newest = repository(platform).log(app, limit=1)
+    if newest and newest[0].version != version:
+        found = f"{newest[0].version} ({newest[0].sha[:7]} by {newest[0].author})"
+        raise RollbackRefused(
+            f"{app.name} - git names {found} now, not {version}",
+            hint="somebody changed it during the gate; agree with them, then apqx rollback",
+        )
 
 
 def prove(watch: Watch, version: str, objective: float, progress: Progress) -> None:
@@ -121,6 +137,7 @@ def _undo(platform: Platform, app: App, before: str, version: str, progress: Pro
     elif repo.same_content(before, head, app.path):
         said = f"git names the version from before again ({head[:7]}); Argo CD rolls back to it"
     else:
+        require_ours(platform, app, version)
         progress(f"interrupted: taking {version} back")
         outcome = rollback(platform, app, wait=False, progress=progress)
         commit, to = str(outcome.figures["commit"]), outcome.figures["to_version"]

@@ -20,7 +20,8 @@ from platform_lib.rules.workload import parse_time
 OPERATION_ID = "apqx.dev/operation"
 REFRESH_ANNOTATION = "argocd.argoproj.io/refresh"
 _ERRORS = frozenset({"ComparisonError", "InvalidSpecError", "SyncError", "UnknownError", "DeletionError"})
-_INVALID = "synchronization tasks are not valid"
+_INVALID = ("synchronization tasks are not valid", " is invalid: ")
+"""Refusals that only another commit can change: Argo CD's own, and the API server's of a manifest (HTTP 422)."""
 _SAME_AGAIN = 2
 """Retries that failed in the same way before a wait gives up; Argo CD itself goes on, five times by default."""
 
@@ -193,10 +194,12 @@ def judge(
 
 
 def _hopeless_retry(application: Obj, wanted: Callable[[str], bool]) -> str:
-    """Say why retrying is pointless: tasks that are not valid stay so until git changes."""
+    """Say why retrying is pointless: what is not valid stays so until git changes."""
     state = operation_state(application)
     message = str(state.get("message") or "")
-    if retry_at(application) is None or int(state.get("retryCount") or 0) < _SAME_AGAIN or _INVALID not in message:
+    if retry_at(application) is None or int(state.get("retryCount") or 0) < _SAME_AGAIN:
+        return ""
+    if not any(words in message for words in _INVALID):
         return ""
     return message if wanted(synced_revision(application) or _requested_revision(state)) else ""
 
