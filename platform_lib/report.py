@@ -97,7 +97,7 @@ def _run_row(folder: Path) -> dict[str, Any]:
     """Return one run as the index shows it; a run that left no result is lost, and says so."""
     result = folder / "result.json"
     stamp, _, rest = folder.name.partition("-")
-    row = {"run_id": folder.name, "runbook": rest.rpartition("-")[0] or rest, "status": "lost"}
+    row: dict[str, Any] = {"run_id": folder.name, "runbook": rest.rpartition("-")[0] or rest, "status": "lost"}
     row["started_at"] = re.sub(r"^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$", r"\1-\2-\3T\4:\5:\6Z", stamp)
     row["summary"] = "left no result: it was killed, or is still running"
     if result.is_file():
