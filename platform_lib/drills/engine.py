@@ -19,6 +19,7 @@ from platform_lib.drills.scenario import Scenario, load
 from platform_lib.drills.score import Result
 from platform_lib.errors import DrillAborted, DrillSkipped, GuardRefused
 from platform_lib.model import App, Outcome, Plan, Platform, ProbeResult, Step, Verdict
+from platform_lib.operation import operation
 
 Progress = Callable[[str], None]
 
@@ -71,6 +72,7 @@ def plan_drill(platform: Platform, app: App, *, scenario: str) -> Plan:
     return Plan(title=f"drill {drill.name}: {drill.title}", steps=(*steps, *further), inputs={"scenario": scenario})
 
 
+@operation("drill", git=False)
 def run_drill(
     platform: Platform,
     app: App,

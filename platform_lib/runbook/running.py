@@ -91,6 +91,7 @@ def resume(run_id: str, parameters: dict[str, Any] | None = None, *, progress: P
         book, values = _resumable(folder, parameters or {})
         if not values.dry_run:
             stack.enter_context(exclusive(settings().home, purpose=f"runbook {book} (resumed)"))
+            _undo_drills(folder, patient(progress or (lambda _line: None)))
         number = len(_attempts(folder)) + 1
         _put_aside(folder, number - 1)
         return _attempt(folder, book, values, patient(progress or (lambda _line: None)), number)
@@ -117,6 +118,18 @@ def _resumable(folder: Path, given: dict[str, Any]) -> tuple[str, Parameters]:
             hint="set APQX_HOME to that platform's state folder",
         )
     return book, validate(book, own)
+
+
+def _undo_drills(folder: Path, progress: Progress) -> None:
+    """Undo the fault that a cut-off drill left: a drill is never half-resumed, it is undone and run again.
+
+    Raises:
+        UndoFailed: The fault is still there.
+    """
+    from platform_lib.drills import undo
+
+    for one in undo.undo(settings().home, progress=progress):
+        steps.Ledger(folder).write("undone", "drill", 1, why=f"{one.scenario} was cut off, its fault was still there")
 
 
 def _refuse_altered(folder: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_wrong_token_is_forbidden_and_never_shown(platform, tmp_path) -> None:
     bad = tmp_path / "bad"
     bad.write_text(text.replace(token, "canary-token"))
     with pytest.raises(errors.Forbidden) as caught:
-        kube.Kube(bad, "c").list(CONFIGMAPS, "default")
+        kube.Kube(bad, "apqx").list(CONFIGMAPS, "default")
     assert "canary" not in str(caught.value) and "canary" not in repr(caught.value.context)
 
 
