@@ -49,6 +49,10 @@ class _Table:
         width = max((len(label) for label, _ in rows), default=0)
         return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the rows as text where a notebook shows no HTML: the same rows in both."""
+        printer.text("..." if cycle else str(self))
+
     def _repr_html_(self) -> str:
         body = "".join(
             f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:left'>{escape(value)}</td></tr>"

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from platform_lib import approval
+from platform_lib import approval, frontend
 from platform_lib.errors import InvalidInput
+from platform_lib.frontend import Choice, choose
 from platform_lib.model import Outcome, Plan, to_json
 from platform_lib.settings import settings
 from platform_lib.wait import now
 
+__all__ = ["Choice", "choose", "headline", "keep_figure", "planned", "progress", "record", "show"]
+
+# A book imports this module first of all, so its errors are shown from there on; a plain program is left alone.
+frontend.show_errors()
+
 
 def progress(line: str) -> None:
-    """Show one line of progress; papermill passes it on to the terminal while the cell runs."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """Show one line of progress: a bar in JupyterLab, else a line, which papermill passes on to the terminal."""
+    frontend.say(line)
 
 
 def keep_figure(figure: Any, name: str) -> Any:
