@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from platform_lib.errors import InvalidInput
 from platform_lib.model import App, joined
@@ -83,12 +83,20 @@ class Rollback(Deploy):
 class DrDrill(AppParameters):
     """05-dr-drill: inject one fault, measure the recovery, undo it."""
 
-    scenario: Literal["pod-loss", "node-loss", "cluster-loss", "drift"] = Field(
-        default="pod-loss", description="which fault"
-    )
+    scenario: Name = Field(default="pod-loss", description="which fault, a name of apqx drill list")
     rate_rps: Rate = Field(default=100.0, description="probe rate, requests per second")
     confirm: Confirm = Field(default="", description="cluster name, required by scenarios that destroy it")
     timeout_s: Seconds = Field(default=120.0, description="deadline for the recovery, seconds")
+
+    @field_validator("scenario")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        """Take every scenario that has a file, and no other."""
+        from platform_lib.drills import scenario
+
+        if name not in scenario.names():
+            raise ValueError(f"unknown scenario, wanted one of {joined(scenario.names())}")
+        return name
 
 
 class Teardown(Parameters):

@@ -16,7 +16,7 @@ from typing import Any
 
 from platform_lib.drills import steady
 from platform_lib.drills.scenario import Safeguard, Scenario
-from platform_lib.errors import NoData, PlatformError
+from platform_lib.errors import NoData, PlatformError, Unreachable
 from platform_lib.model import App, Obj, Platform, joined
 from platform_lib.rules import manifests
 from platform_lib.wait import now
@@ -127,7 +127,7 @@ class Watch:
         try:
             seen = self._view()
         except PlatformError as error:
-            self._see("kubernetes", f"no answer: {error.message}")
+            self._see("kubernetes", "no answer")
             self._guard("api", f"the API does not answer: {error.message}")
             return
         self._sees("kubernetes")
@@ -146,7 +146,7 @@ class Watch:
             trouble = f"newest sample {age_s:.0f} s old" if age_s > steady.STALE_S else ""
             down = [] if trouble else self._down_targets()
         except PlatformError as error:
-            trouble, down = f"no answer: {error.message}", []
+            trouble, down = _short(error), []
         if trouble:
             self._see("prometheus", trouble)
         else:
@@ -267,6 +267,11 @@ class Watch:
         since, _ = self.notes.trouble.setdefault(safeguard, (now(), trouble))
         if (now() - since).total_seconds() >= GRACE_S and not self.notes.breach:
             self.notes.breach = f"safeguard {safeguard}: {trouble}"
+
+
+def _short(error: PlatformError) -> str:
+    """What a source that cannot be asked says, in a few words."""
+    return "no answer" if isinstance(error, Unreachable) else error.message
 
 
 def _health(application: Obj) -> str:
