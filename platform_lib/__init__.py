@@ -26,6 +26,7 @@ _MODULES = frozenset(
         "cluster",
         "deploy",
         "doctor",
+        "dora",
         "drills",
         "image",
         "journal",
@@ -36,6 +37,7 @@ _MODULES = frozenset(
         "rollback",
         "rollout",
         "runbook",
+        "shelf",
         "sync",
     }
 )
@@ -67,6 +69,7 @@ __all__ = [
     "cluster",
     "deploy",
     "doctor",
+    "dora",
     "drills",
     "fetch",
     "image",
@@ -78,6 +81,7 @@ __all__ = [
     "rollback",
     "rollout",
     "runbook",
+    "shelf",
     "start_probe",
     "sync",
 ]
