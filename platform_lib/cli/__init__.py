@@ -9,8 +9,8 @@ import sys
 
 import typer
 
-from platform_lib.cli import apps, images, place, runs
-from platform_lib.errors import EXIT_BAD_INPUT, EXIT_FAILED, PlatformError
+from platform_lib.cli import apps, dora, drill, images, place, postmortem, runs, streams
+from platform_lib.errors import EXIT_FAILED, PlatformError
 
 app = typer.Typer(
     help="SRE workbench: bring a platform up, run parameterised runbooks on it, keep the evidence.",
@@ -19,13 +19,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the boxes cost 0.15 s at every --help
 )
-for group in (place, runs, apps):
+for group in (place, runs, apps, dora):
     app.add_typer(group.commands)
 app.add_typer(images.image_app, name="image")
+app.add_typer(drill.drill_app, name="drill")
+app.add_typer(postmortem.postmortem_app, name="postmortem")
 
 
 def main() -> None:
     """Entry point: errors become one line and an exit code, never a traceback."""
+    streams.prepare()
     try:
         app(standalone_mode=True)
     except PlatformError as error:
@@ -34,5 +37,3 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("apqx: interrupted\n")
         raise SystemExit(EXIT_FAILED) from None
-    except BrokenPipeError:
-        raise SystemExit(EXIT_BAD_INPUT) from None

@@ -74,7 +74,7 @@ def merge(records: Iterable[Record], *, fold_s: float = FOLD_S, doubt_s: float =
     Returns:
         Entries in time order; the same for every order of the input.
     """
-    entries = sorted({_identity(record): _entry(record) for record in _earliest_last(records)}.values(), key=_key)
+    entries = sorted({_identity(record): _entry(record) for record in _fullest_last(records)}.values(), key=_key)
     return fold(_doubted(entries, doubt_s), fold_s=fold_s)
 
 
@@ -105,9 +105,10 @@ def _joined(first: Entry, again: Entry) -> Entry:
     )
 
 
-def _earliest_last(records: Iterable[Record]) -> list[Record]:
-    """Order records so that of two with one identity the one seen first wins, whatever the input order."""
-    return sorted(records, key=lambda r: (r.get("seen_utc") or r["utc"], _canonical(r)), reverse=True)
+def _fullest_last(records: Iterable[Record]) -> list[Record]:
+    """Order records so that of two with one identity the one that says most wins, then the one seen first."""
+    by_time = sorted(records, key=lambda r: (r.get("seen_utc") or r["utc"], _canonical(r)), reverse=True)
+    return sorted(by_time, key=lambda record: len(record.get("data") or {}))
 
 
 def _identity(record: Record) -> tuple[str, ...]:

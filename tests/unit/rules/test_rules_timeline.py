@@ -64,6 +64,15 @@ def test_a_fact_told_twice_by_its_source_appears_once_as_seen_first() -> None:
     assert (entry.count, entry.doubt) == (1, "")
 
 
+def test_of_two_reports_of_one_fact_the_fuller_one_is_kept() -> None:
+    short, full = (
+        record(0, "git", "commit", uid="x", commit="x"),
+        record(0, "git", "commit", uid="x", commit="x", author="Ann"),
+    )
+    assert timeline.merge([short, full]) == timeline.merge([full, short])
+    assert timeline.merge([short, full])[0].text == "commit x by Ann"
+
+
 def test_repeats_become_one_entry_with_a_count() -> None:
     merged = timeline.merge([record(i * 10, reason="BackOff", message="no") for i in range(17)])
     assert [entry.line for entry in merged] == ["Pod/a: BackOff: no (×17)"]
