@@ -38,7 +38,8 @@ FOLLOWED = (
     "autoscaling/v2/horizontalpodautoscalers",
     APPLICATIONS := "argoproj.io/v1alpha1/applications",
 )
-CONFIG_MAPS = ("prometheus-config", "prometheus-rules")
+RULE_MAPS = ("prometheus-rules", "prometheus-slo-rules")
+CONFIG_MAPS = ("prometheus-config", *RULE_MAPS)
 NAMESPACE = "monitoring"
 
 
@@ -126,7 +127,7 @@ class Scraper:
         """Write files from the ConfigMaps; return whether Prometheus accepted them."""
         maps = {name: obj for (_, name), obj in self._maps.cache.items()}
         text = (maps.get("prometheus-config", {}).get("data") or {}).get("prometheus.yml")
-        rules = maps.get("prometheus-rules", {}).get("data") or {}
+        rules = {key: body for name in RULE_MAPS for key, body in (maps.get(name, {}).get("data") or {}).items()}
         try:
             changed = write_files(self._config, text, rules)
         except ManifestError as error:

@@ -130,7 +130,13 @@ def _read_batch(texts: list[bytes]) -> Arrays:
 
     counts = np.fromiter((text.count(b"[") + 1 for text in texts), np.int64, len(texts))
     lines = (b"," + b"],[".join(texts)).translate(_LINES, b'[" ')
-    options = {"header": None, "names": ["nothing", "t", "v"], "usecols": [1, 2], "dtype": np.float64, "engine": "c"}
+    options: dict[str, Any] = {
+        "header": None,
+        "names": ["nothing", "t", "v"],
+        "usecols": [1, 2],
+        "dtype": np.float64,
+        "engine": "c",
+    }
     frame = pd.read_csv(BytesIO(lines), **options, **_exact())
     return counts, frame["t"].to_numpy(), frame["v"].to_numpy()
 
