@@ -24,7 +24,7 @@ from platform_lib.wire.git import repository
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Delivery", "Estimate", "History", "delivery", "from_records", "load", "read", "save"]
+__all__ = ["Delivery", "Estimate", "History", "delivery", "frame", "from_records", "load", "measure", "read", "save"]
 
 _LOG = "--format=%H%x1f%cI%x1f%an%x1f%B%x1e"
 _COMMITS = ("utc", "commit", "author", "message")
@@ -188,6 +188,18 @@ def measure(
             hint="deploy something first: apqx deploy 1.1.0",
         )
     return rules.delivery(name, history.commits, history.deployments, start=start, end=end)
+
+
+def frame(found: Delivery) -> pd.DataFrame:
+    """Return the metrics as a DataFrame.
+
+    Returns:
+        Index ``metric``; columns ``value``, ``low``, ``high`` (NaN for too little), ``unit``, ``n``, ``how``.
+    """
+    import pandas as pd
+
+    made = pd.DataFrame(dict(rules.table(found))).set_index("metric")
+    return made.astype({"value": "float64", "low": "float64", "high": "float64"})
 
 
 def save(history: History, folder: Path, *, app: App | str) -> Path:

@@ -49,6 +49,10 @@ class _Table:
         width = max((len(label) for label, _ in rows), default=0)
         return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
 
+    def __init_subclass__(cls) -> None:
+        # IPython takes the first class that has a form of its own, and a dataclass always has a ``__repr__``.
+        cls._repr_pretty_ = _Table._repr_pretty_  # type: ignore[method-assign]
+
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Show the rows as text where a notebook shows no HTML: the same rows in both."""
         printer.text("..." if cycle else str(self))

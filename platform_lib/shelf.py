@@ -46,9 +46,6 @@ class Shelf(_Table):
         widths = [max(len(row[column]) for row in grid) for column in range(len(COLUMNS) - 1)]
         return "\n".join("  ".join([*map(str.ljust, row, widths), row[-1]]) for row in grid)
 
-    def __repr__(self) -> str:
-        return str(self)
-
     def _repr_html_(self) -> str:
         head = "".join(f"<th style='text-align:left'>{title}</th>" for title in COLUMNS)
         body = "".join(f"<tr>{_cells_html(book)}</tr>" for book in self.books)
@@ -87,3 +84,18 @@ def _book(info: runbook.BookInfo, run: dict[str, Any] | None, base: Path) -> Boo
         said = f"{run['status']} {str(run.get('started_at', ''))[:10]} {run.get('key_figure', '')}".strip()
         report = os.path.relpath(Path(run["folder"]).absolute() / "report.html", base)
     return Book(info.name, info.purpose, names, os.path.relpath(info.path, base), said, report)
+
+
+def parameters(name: str) -> Any:
+    """Describe the parameters of a runbook.
+
+    Returns:
+        A DataFrame: index ``parameter``; columns ``type``, ``default``, ``help``.
+
+    Raises:
+        InvalidInput: Unknown runbook.
+    """
+    import pandas as pd
+
+    rows = [dict(zip(("parameter", "type", "default", "help"), row, strict=True)) for row in runbook.describe(name)]
+    return pd.DataFrame(rows).set_index("parameter")
