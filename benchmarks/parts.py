@@ -12,7 +12,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks import api, frames, place
+from benchmarks import api, frames, gate_live, place
+from benchmarks import gate as simulated
 from platform_lib import App, Platform, cluster, deploy, drills, gate, image, metrics, rollout, sync
 from platform_lib.providers import state
 from platform_lib.settings import settings
@@ -91,9 +92,7 @@ def rollback_() -> dict[str, Any]:
     platform = ready()
     version = "3.0.0-faulty"
     env = deploy.fault_env("error_ratio", 0.5)
-    record = gate.rehearse(
-        platform, APP, image=build(platform, version), version=version, env=env, rate_rps=RATE_RPS
-    )
+    record = gate.rehearse(platform, APP, image=build(platform, version), version=version, env=env, rate_rps=RATE_RPS)
     record.require_recovered()
     wanted = ("detect_s", "decide_s", "recover_s", "rollback_s", "commit_to_detect_s", "requests_failed")
     return {name: record.outcome.figures[name] for name in wanted}
@@ -160,6 +159,8 @@ PARTS = {
     "memory": memory,
     "rollout": rollouts,
     "rollback": rollback_,
+    "gate": simulated.simulate,
+    "gate_live": lambda: gate_live.measure(ready()),
     "pod_loss": lambda: drill("pod-loss"),
     "node_loss": lambda: drill("node-loss"),
     "cluster_loss": lambda: drill("cluster-loss"),

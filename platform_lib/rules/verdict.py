@@ -20,7 +20,10 @@ from platform_lib.rules.downtime import Samples, failure_upper_bound
 from platform_lib.rules.sequential import Bin, against_objective, alarms_after, compare, pair
 from platform_lib.rules.workload import PodFailure, hopeless
 
-_BIN_S = 0.25
+_BIN_S, _WIDEST_BIN_S, _PER_BIN = 0.25, 2.0, 50
+"""A bin is as short as the rate allows: with a handful of requests in it, its share of traffic is mostly noise,
+and that noise costs the comparison its power (a fifth of 20 requests/s, twice as many errors: found after 28
+minutes with bins of 1 s, after 18 with bins of 2 s; see benchmarks/gate.py)."""
 _TESTS = 5
 """Lost requests, errors of new, errors against old, slow requests, latency: each may raise a false alarm."""
 _MAX_PAIRS = 1500
@@ -335,10 +338,12 @@ def thinned(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def _bins(samples: Samples, new: npt.NDArray[Any], old: npt.NDArray[Any], bad: npt.NDArray[Any]) -> list[Bin]:
-    """Count requests of both versions per quarter of a second, in order of time."""
+    """Count requests of both versions per bin, in order of time."""
     if len(samples.intended) == 0:
         return []
-    slot = ((samples.intended - samples.intended[0]) // _BIN_S).astype(np.int64)
+    elapsed = samples.intended - samples.intended[0]
+    width_s = float(np.clip(_PER_BIN * elapsed[-1] / len(elapsed), _BIN_S, _WIDEST_BIN_S))
+    slot = (elapsed // width_s).astype(np.int64)
     size = int(slot[-1]) + 1
     columns = [np.bincount(slot[chosen], minlength=size) for chosen in (new, new & bad, old, old & bad)]
     return [Bin(*(int(value) for value in row)) for row in zip(*columns, strict=True)]

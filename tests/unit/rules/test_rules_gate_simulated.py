@@ -1,0 +1,121 @@
+"""The gate keeps its promise about false alarms, and the simulation that shows it uses the gate's own formulas."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from platform_lib.rules import sequential, verdict
+from platform_lib.rules.downtime import Samples
+from platform_lib.rules.sequential import Step
+from platform_lib.rules.verdict import Limits, Seen
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from benchmarks import gate
+
+RUNS = 2000
+
+
+def allowed(alpha: float, runs: int) -> int:
+    """False alarms that a gate with this level exceeds once in 10,000 times; the seed is fixed besides."""
+    return int(binom.ppf(0.9999, runs, alpha))
+
+
+def test_the_simulation_compares_as_the_gate_does() -> None:
+    rng = np.random.default_rng(1)
+    new, old = rng.poisson(4, (5, 40)), rng.poisson(9, (5, 40))
+    new_bad, bad = rng.binomial(new, 0.4), rng.binomial(new + old, 0.2)
+    new_bad = np.minimum(new_bad, bad)
+    share = np.divide(new, new + old, out=np.zeros(new.shape), where=new + old > 0)
+    found = gate.comparing(share, bad, new_bad)
+    for run in range(5):
+        steps = [Step(float(s), int(b), int(n)) for s, b, n in zip(share[run], bad[run], new_bad[run], strict=True)]
+        for upto in (1, 7, 40):
+            wanted = sequential.compare(steps[:upto])
+            value = found[run, upto - 1]
+            assert (np.isfinite(value)) == wanted.worse
+            if wanted.worse:
+                assert np.exp(value) == pytest.approx(wanted.m)
+
+
+def test_the_simulation_holds_against_an_objective_as_the_gate_does() -> None:
+    rng = np.random.default_rng(2)
+    total = rng.poisson(50, (3, 30))
+    bad = rng.binomial(total, 0.03)
+    found = gate.held_against(bad, total, 0.01)
+    for run in range(3):
+        wanted = sequential.against_objective(int(bad[run].sum()), int(total[run].sum()), 0.01)
+        assert wanted.worse and np.exp(found[run, -1]) == pytest.approx(wanted.m)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_looking_all_the_time_raises_no_more_false_alarms_than_alpha(share: float) -> None:
+    rng, alpha = np.random.default_rng(int(share * 10)), 0.05
+    seen = gate.canary(rng, runs=RUNS, seconds=1800, share=share, base=0.02)
+    alarms = int(np.isfinite(gate.peek_safe(seen, alpha)).sum())
+    assert alarms <= allowed(alpha, RUNS), f"{alarms} of {RUNS}"
+
+
+def test_a_mann_whitney_that_is_looked_at_every_minute_breaks_its_level_and_the_gate_does_not() -> None:
+    rng, alpha = np.random.default_rng(3), 0.05
+    seen = gate.canary(rng, runs=400, seconds=3600)
+    assert np.isfinite(gate.mann_whitney(seen, alpha)).sum() > allowed(alpha, 400)
+    assert np.isfinite(gate.peek_safe(seen, alpha)).sum() <= allowed(alpha, 400)
+
+
+@pytest.mark.parametrize(("bad", "slow"), [(0.0, 0.0), (0.001, 0.01), (0.001, 0.04)])
+def test_the_whole_gate_keeps_alpha_over_rolling_updates_to_an_equal_version(bad: float, slow: float) -> None:
+    seconds = gate.updates(bad=bad, slow=slow, base=bad, base_slow=slow, runs=RUNS, alpha=0.05)
+    assert np.isfinite(seconds).sum() <= allowed(0.05, RUNS)
+
+
+@pytest.mark.parametrize(("bad", "slow"), [(0.05, 0.01), (0.001, 0.3)], ids=["errors", "slow"])
+def test_a_worse_version_is_nearly_always_caught(bad: float, slow: float) -> None:
+    assert np.isfinite(gate.updates(bad=bad, slow=slow, runs=500)).mean() > 0.99
+
+
+def test_equal_latency_is_no_alarm_and_a_large_shift_is() -> None:
+    assert gate.latency_alarms(runs=40) == 0
+    assert gate.latency_alarms(runs=20, shift_ms=40.0) == 1
+
+
+def test_all_tests_together_share_alpha() -> None:
+    limits = Limits(alpha=0.05)
+    assert limits.level * 5 == pytest.approx(limits.alpha)
+
+
+def samples(count: int, *, rate_rps: float, new_from: float, bad_new: float = 0.0, mixed: bool = True) -> Samples:
+    """Requests at a constant rate; from ``new_from`` seconds on every second one is of the new version."""
+    at = np.arange(count) / rate_rps
+    new = (at >= new_from) & ((np.arange(count) % 2 == 0) | (not mixed))
+    rng = np.random.default_rng(4)
+    status = np.where(new & (rng.random(count) < bad_new), 500, 200).astype(np.uint16)
+    zeros = np.zeros(count, dtype=np.float32)
+    return Samples(at, zeros, zeros + 2, status, np.full(count, ""), np.where(new, "2", "1"), np.full(count, "pod"))
+
+
+def judged(of: Samples) -> dict[str, verdict.Check]:
+    seen = Seen("2", "1", of, deployment_done=True, argocd_done=True, finished=True)
+    return {check.name: check for check in verdict.judge(seen).checks}
+
+
+def test_a_slow_probe_still_compares_versions() -> None:
+    """At 10 requests/s a quarter of a second holds two or three of them: their share is noise, not evidence."""
+    found = judged(samples(700, rate_rps=10, new_from=10, bad_new=0.12))
+    assert found["errors against old"].status == "fail", found["errors against old"]
+
+
+def test_missing_data_comes_with_what_would_be_enough() -> None:
+    of = samples(200, rate_rps=20, new_from=5)
+    seen = Seen("2", "1", of, deployment_done=True, argocd_done=True, finished=True)
+    said = verdict.enough(seen, Limits(), rate_rps=20, settle_s=4)
+    assert verdict.judge(seen).status == "not_enough_data"
+    assert "after the rollout, or" in said
+    longer_s = float(said.split(" s after")[0])
+    again = samples(int(20 * (longer_s + 6)), rate_rps=20, new_from=5, mixed=False)
+    assert judged(again)["errors of new"].status == "pass"
