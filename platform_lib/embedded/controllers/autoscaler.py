@@ -9,6 +9,7 @@ Source: kubernetes pkg/controller/podautoscaler/horizontal.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from platform_lib.embedded.controllers.autoscaler_readings import NoReading, amount, average, of_pods
@@ -64,10 +65,18 @@ def keys_for(snapshot: Snapshot, change: Change) -> Iterable[Key]:
 
 
 def reconcile(snapshot: Snapshot, key: Key, now: datetime, memory: Memory | None) -> Result:
-    """Judge one autoscaler; ``memory`` holds its earlier wishes and changes."""
+    """Judge one autoscaler; ``memory`` holds its earlier wishes and changes.
+
+    Once a period, whatever happens meanwhile: a look at the same readings right after a change of size would
+    change it again before the new pods could take any load.
+    """
     scaler = snapshot.get(AUTOSCALERS, *key)
     if scaler is None or deleting(scaler):
         return NOTHING
+    if memory is not None and memory.judged_at and memory.generation == manifests.generation(scaler):
+        left_s = PERIOD_S - (now - memory.judged_at).total_seconds()
+        if left_s > 0:
+            return Result([], left_s, memory)
     return _Judgement(snapshot, scaler, now, memory).result()
 
 
@@ -110,7 +119,8 @@ class _Judgement:
             told = event(self.scaler, "SuccessfulRescale", f"New size: {wanted}; reason: {reason}")
             gvr = _TARGETS[kind]
             writes.append(merge(gvr, target, {"spec": {"replicas": wanted}}, announce=told))
-        self.memory = remember(self.memory, self.wish, wanted - current, self.now)
+        kept = remember(self.memory, self.wish, wanted - current, self.now)
+        self.memory = replace(kept, judged_at=self.now, generation=manifests.generation(self.scaler))
         writes += self._report(target, wanted, rescaled=wanted != current)
         return Result(writes, PERIOD_S, self.memory)
 

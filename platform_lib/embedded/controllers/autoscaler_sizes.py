@@ -53,10 +53,19 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What an autoscaler remembers: earlier wishes, and earlier changes of size."""
+    """What an autoscaler remembers.
+
+    Attributes:
+        wishes: Earlier wishes, each with its time.
+        changes: Earlier changes of size.
+        judged_at: When it last looked at the readings; None before the first time.
+        generation: Of its specification at that time.
+    """
 
     wishes: tuple[tuple[datetime, int], ...] = ()
     changes: tuple[tuple[datetime, int], ...] = ()
+    judged_at: datetime | None = None
+    generation: int = 0
 
 
 Entry = tuple[int, int]

@@ -21,6 +21,7 @@ from platform_lib.embedded.controllers.autoscaler_sizes import (
 )
 from platform_lib.embedded.controllers.index import Index
 from platform_lib.embedded.controllers.objects import to_text
+from platform_lib.embedded.controllers.writes import Result
 from platform_lib.model import Obj
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -174,6 +175,15 @@ def test_a_controller_that_has_just_started_shrinks_nothing() -> None:
 
 
 def judged(pods: list[Obj], used: list[Obj], *, size: int = 2, **spec: Any) -> tuple[int, dict[str, str]]:
+    written = [write.body for write in look(pods, used, size=size, **spec).writes]
+    scaled = next((body["spec"]["replicas"] for body in written if "spec" in body), size)
+    told = next(body["status"]["conditions"] for body in written if "status" in body)
+    return scaled, {item["type"]: item["reason"] for item in told}
+
+
+def look(
+    pods: list[Obj], used: list[Obj], *, size: int = 2, memory: Memory | None = None, at_s: float = 0, **spec: Any
+) -> Result:
     cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
     target: Obj = {
         "apiVersion": "apps/v1",
@@ -188,11 +198,7 @@ def judged(pods: list[Obj], used: list[Obj], *, size: int = 2, **spec: Any) -> t
         "metadata": {"name": "web", "namespace": "default", "uid": "scaler"},
         "spec": {"scaleTargetRef": reference, "minReplicas": 1, "maxReplicas": 10, "metrics": [cpu], **spec},
     }
-    result = autoscaler.reconcile(Index.of([target, scaler, *pods, *used]), ("default", "web"), NOW, None)
-    written = [write.body for write in result.writes]
-    scaled = next((body["spec"]["replicas"] for body in written if "spec" in body), size)
-    told = next(body["status"]["conditions"] for body in written if "status" in body)
-    return scaled, {item["type"]: item["reason"] for item in told}
+    return autoscaler.reconcile(Index.of([target, scaler, *pods, *used]), ("default", "web"), after(at_s), memory)
 
 
 def test_a_rolling_update_does_not_look_like_load() -> None:
@@ -220,3 +226,12 @@ def test_a_metric_without_a_reading_is_no_reason_to_shrink() -> None:
     assert (size, told["ScalingActive"]) == (2, "FailedGetResourceMetric")
     size, told = judged(pods, [metrics("a", "80m"), metrics("b", "80m")], metrics=both)
     assert (size, told["ScalingActive"]) == (4, "ValidMetricFound")
+
+
+def test_one_look_a_period_so_that_growth_waits_for_the_pods_it_asked_for() -> None:
+    pods = [pod(name, started_s=-900, ready=True, turned_s=-890) for name in "ab"]
+    used = [metrics("a", "300m"), metrics("b", "300m")]
+    first = look(pods, used)
+    again = look(pods, used, size=4, memory=first.memory, at_s=0.1)
+    assert first.writes and not again.writes and again.memory == first.memory
+    assert look(pods, used, size=4, memory=first.memory, at_s=15).writes
