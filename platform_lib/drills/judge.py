@@ -74,9 +74,11 @@ def _checks(drill: Scenario, found: Evidence, rto_max_s: float) -> Iterator[Chec
 
 def _struck(found: Evidence) -> Check:
     """Somebody must have seen the fault: a source, a client, or the fault's own reading."""
-    who = joined((f"{source} ({seen})" for source, seen in found.noticed.items()), empty="no source noticed")
+    own = [f"{check.name} ({check.value})" for check in found.extra if check.status == "pass"]
+    seen = [*(f"{source} ({words})" for source, words in found.noticed.items()), *own]
+    who = joined(seen, empty="no source noticed")
     lost = found.figures["requests_lost"]
-    struck = bool(found.noticed) or lost > 0 or found.own
+    struck = bool(seen) or lost > 0 or found.own
     return Check(
         "fault struck",
         "pass" if struck else "inconclusive",
