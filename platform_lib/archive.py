@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from platform_lib import evidence, frames, journal, metrics
+from platform_lib import evidence, frames, journal, metrics, slo
 from platform_lib.errors import InvalidInput, NoData, PlatformError
 from platform_lib.model import App, Obj, Platform, to_json
+from platform_lib.rules.slo import Objective, rules_of
 from platform_lib.settings import settings
 from platform_lib.wait import now
 from platform_lib.wire import argocd, probe
@@ -47,6 +48,8 @@ class Archive:
         applications: State of the Applications when it was collected.
         commits: Commits of the window, oldest first: ``commit``, ``utc``, ``author``, ``message``.
         versions: Of the workbench and its libraries.
+        objectives: Service level objectives of the application.
+        counts: Bad and all events by objective, see ``slo.history``; begins before the window (look-back).
         notes: What could not be collected, and why.
     """
 
@@ -61,6 +64,8 @@ class Archive:
     applications: tuple[Obj, ...] = ()
     commits: tuple[Mapping[str, Any], ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    objectives: tuple[Objective, ...] = ()
+    counts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, str]]:
@@ -111,9 +116,11 @@ def collect(
         notes.append("no run in the window kept probe samples")
     applications = _noted(notes, "Applications", lambda: _applications(platform, app), ())
     commits = _noted(notes, "git", lambda: _commits(platform, start, end), ())
+    objectives = _noted(notes, "objectives", lambda: _objectives(app), ())
+    counts = {one.uid: table for one in objectives if (table := _counts(platform, one, start, end, notes)) is not None}
     return Archive(
         platform.name, app, start, end, now(), records, signals, samples,
-        applications, commits, evidence.versions(), tuple(notes),
+        applications, commits, evidence.versions(), objectives, counts, tuple(notes),
     )  # fmt: skip
 
 
@@ -160,6 +167,7 @@ def export(
     (folder / "journal.jsonl").write_text(_cleaned("".join(f"{line}\n" for line in lines), hidden))
     frames.write(folder / "signals", dict(found.signals), form=form)
     frames.write(folder / "samples", {"probe": found.samples} if len(found.samples) else {}, form=form)
+    frames.write(folder / "counts", dict(found.counts), form=form)
     evidence.write_manifest(folder)
     return found
 
@@ -196,6 +204,8 @@ def open(folder: Path) -> Archive:
         applications=tuple(json.loads((folder / "applications.json").read_text())),
         commits=tuple(json.loads((folder / "commits.json").read_text())),
         versions=head["versions"],
+        objectives=tuple(_objective(entry) for entry in head["objectives"]),
+        counts=frames.read(folder / "counts"),
         notes=tuple(head["notes"]),
     )
 
@@ -259,6 +269,7 @@ def _head(found: Archive) -> dict[str, Any]:
         "end": found.end,
         "made_at": found.made_at,
         "versions": dict(found.versions),
+        "objectives": found.objectives,
         "notes": found.notes,
     }
 
@@ -290,6 +301,31 @@ def _signals(platform: Platform, app: App, start: datetime, end: datetime, notes
         except PlatformError as error:
             notes.append(f"signal {name}: {error.message}")
     return found
+
+
+def _objectives(app: App) -> tuple[Objective, ...]:
+    """Read the objectives of the application."""
+    return tuple(one for one in slo.load().values() if one.service == app.name)
+
+
+def _objective(entry: Mapping[str, Any]) -> Objective:
+    """Turn a stored objective back into a value; pairs were stored as lists."""
+    values: dict[str, Any] = {k: tuple(map(tuple, v)) if isinstance(v, list) else v for k, v in entry.items()}
+    return Objective(**values)
+
+
+def _counts(
+    platform: Platform, objective: Objective, start: datetime, end: datetime, notes: list[str]
+) -> pd.DataFrame | None:
+    """Read what an objective counts, with the look-back of its fastest rule; None when there was no event."""
+    lead = timedelta(seconds=rules_of(objective)[0].long_s)
+    try:
+        return slo.history(platform, objective, start=start - lead, end=end)
+    except NoData:
+        return None
+    except PlatformError as error:
+        notes.append(f"objective {objective.uid}: {error.message}")
+        return None
 
 
 def _samples(start: datetime, end: datetime) -> pd.DataFrame:

@@ -187,9 +187,16 @@ def _derive(found: Archive, app: App, incident: str | None, objective: float | N
     symptom = signals.symptom(signal)
     stamps = _stamps(entries, symptom, app.name, incident)
     started, mitigated = stamps["started"], stamps["mitigated"]
-    goal = objective or expectation.objective_of(app.name) or cost.OBJECTIVE
-    impact = cost.measure(found, signal, started=started.low, ended=mitigated.high, objective=goal)
-    expected, note = expectation.assess(found, app, started.at, mitigated.at)
+    promised = expectation.promised(found)
+    impact = cost.measure(
+        found,
+        signal,
+        started=started.low,
+        ended=mitigated.high,
+        objective=objective or (promised.objective if promised else cost.OBJECTIVE),
+        period_days=promised.period_days if promised else cost.PERIOD_DAYS,
+    )
+    expected, note = expectation.assess(found, started.low)
     return PostMortem(
         app=app.name,
         platform=found.name,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from platform_lib.archive import Archive
 from platform_lib.model import App
+from platform_lib.rules.slo import Objective
 
 T0 = datetime(2026, 1, 5, 12, tzinfo=UTC)
 BAD, GOOD = "b" * 40, "a" * 40
@@ -79,8 +80,26 @@ def signals() -> dict[str, pd.DataFrame]:
     return {"ingress_rate": frame}
 
 
+DRILL = Objective("sample-app", "drill", 99.9, "bad", "total", time_scale=60.0, labels=(("a", "b"),))
+REAL = Objective("sample-app", "availability", 99.9, "bad", "total")
+
+
+def counts(bad_per_step: float = 75.0) -> pd.DataFrame:
+    """What an objective counts: 250 requests in five seconds."""
+    index = pd.date_range(at(-60), at(120), freq="5s", name="time")
+    seconds = (index - pd.Timestamp(T0)).total_seconds()
+    table = pd.DataFrame(
+        {"bad": np.where((seconds > 40) & (seconds <= 70), bad_per_step, 0.0), "total": 250.0}, index=index
+    )
+    table.attrs = {"objective": "sample-app-drill", "step_s": 5.0}
+    return table
+
+
 def archive(
-    records: list[dict] | None = None, probe: pd.DataFrame | None = None, signals: dict | None = None
+    records: list[dict] | None = None,
+    probe: pd.DataFrame | None = None,
+    signals: dict | None = None,
+    counted: dict | None = None,
 ) -> Archive:
     """The incident as an archive; parts can be replaced."""
     rows = story() if records is None else records
@@ -97,5 +116,7 @@ def archive(
         applications=({"metadata": {"name": "sample-app"}},),
         commits=({"commit": BAD, "utc": at(36).isoformat(), "author": "Ann", "message": "Deploy 1.3"},),
         versions={"python": "3"},
+        objectives=(DRILL, REAL),
+        counts=counted or {},
         notes=("one note",),
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from incidents import archive, at, signals, story
+from incidents import archive, at, counts, signals, story
 
 from platform_lib import archive as archives
 from platform_lib import frames, postmortem
@@ -14,7 +14,7 @@ from platform_lib.settings import settings
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_what_is_written_is_read(form: str, tmp_path: Path) -> None:
-    made = archive(signals=signals())
+    made = archive(signals=signals(), counted={"sample-app-drill": counts()})
     archives.export(made, made.start, made.end, tmp_path / "a", form=form)
     found = archives.open(tmp_path / "a")
     pd.testing.assert_frame_equal(found.samples, made.samples, check_dtype=False, rtol=1e-6)
@@ -24,6 +24,8 @@ def test_what_is_written_is_read(form: str, tmp_path: Path) -> None:
     assert found.signals["ingress_rate"].attrs["unit"] == "requests/s"
     assert list(found.records["data"]) == list(made.records["data"])
     assert (found.app, found.start, found.end, found.commits) == (made.app, made.start, made.end, made.commits)
+    assert found.objectives == made.objectives
+    assert postmortem.build(found).expected == postmortem.build(made).expected != ()
     assert postmortem.build(found).figures() == postmortem.build(made).figures()
 
 

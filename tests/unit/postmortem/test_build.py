@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from incidents import BAD, archive, at, record, samples, signals, story
+from incidents import BAD, archive, at, counts, record, samples, signals, story
 
 from platform_lib import postmortem
 from platform_lib.errors import InvalidInput
@@ -148,3 +148,24 @@ def test_missing_sources_and_doubts_are_notes() -> None:
     notes = " ".join(postmortem.build(archive([late])).notes)
     assert "nothing from: argocd, git, prometheus" in notes
     assert "1 of 1 timeline entries" in notes
+
+
+def test_what_should_have_fired_is_replayed_from_the_objectives() -> None:
+    found = postmortem.build(archive(counted={"sample-app-drill": counts()}))
+    page = found.expected[0]
+    assert page.name.startswith("sample-app-drill, page") and page.severity == "page"
+    assert page.fires_at is not None and at(40) <= page.fires_at <= at(55)
+    assert "times the allowed rate" in page.why
+
+
+def test_a_silent_rule_says_why() -> None:
+    found = postmortem.build(archive(counted={"sample-app-drill": counts(0.0)}))
+    assert found.expected and {entry.fires_at for entry in found.expected} == {None}
+    assert "0 bad events did not burn" in found.expected[0].why
+    few = postmortem.build(archive(counted={"sample-app-drill": counts(1.0) * [1, 0.1]}))
+    assert "guard for low traffic" in few.expected[0].why
+
+
+def test_without_counts_nothing_is_claimed() -> None:
+    found = postmortem.build(archive())
+    assert found.expected == () and found.expected_note.startswith("not assessed")
