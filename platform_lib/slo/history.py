@@ -132,6 +132,19 @@ class Backtest(_Table):
             rows += [(f"{name}: {label}", text) for label, text in _scored(found)]
         return rows
 
+    def facts(self) -> dict[str, Any]:
+        """Return the result as plain JSON values; what could not be measured is null."""
+        scores = {"pages": self.pages, "alerts": self.alerts}
+        return {
+            "objective": self.objective.uid,
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "bad": self.bad,
+            "total": self.total,
+            "rules": {one.rule.name: [*map(tuple, episodes(self.times_s, one.firing))] for one in self.replays},
+            **{name: _facts(found) for name, found in scores.items()},
+        }
+
     def _said(self, one: Replay) -> str:
         """Return when a rule would have fired, and what kept it silent."""
         found = episodes(self.times_s, one.firing)
@@ -247,6 +260,20 @@ def _score(times: Any, done: Sequence[Replay], labelled: Sequence[Incident], gra
     import numpy as np
 
     return score(episodes(times, np.any([one.firing for one in done], axis=0)), labelled, grace_s=grace_s)
+
+
+def _facts(found: Score) -> dict[str, Any]:
+    """Return a score as plain JSON values."""
+    return {
+        "episodes": [tuple(one) for one in found.episodes],
+        "false": len(found.false),
+        "precision": found.precision,
+        "recall": found.recall,
+        "incidents": [
+            {"name": match.incident.name, "detect_s": match.detect_s, "reset_s": match.reset_s}
+            for match in found.matches
+        ],
+    }
 
 
 def _scored(found: Score) -> list[tuple[str, str]]:

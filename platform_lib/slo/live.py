@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isinf
+from math import isinf, isnan
+from typing import Any
 
 from platform_lib.errors import InvalidInput
 from platform_lib.model import Check, Platform, _Table
@@ -43,6 +44,27 @@ class SloStatus(_Table):
     def firing(self) -> tuple[Decision, ...]:
         """Return the rules that fire."""
         return tuple(decision for decision in self.decisions if decision.state == "firing")
+
+    def facts(self) -> dict[str, Any]:
+        """Return the state as plain JSON values; what is not known is null."""
+        return {
+            "objective": self.objective.uid,
+            "percent": self.objective.percent,
+            "bad": self.bad,
+            "total": self.total,
+            "budget_left": self.budget_left,
+            "exhausted_in_s": None if isinf(self.exhausted_in_s) else self.exhausted_in_s,
+            "rules": [
+                {
+                    "rule": one.rule.name,
+                    "state": one.state,
+                    "reason": one.reason,
+                    "long_burn": None if isnan(one.long_burn) else one.long_burn,
+                    "short_burn": None if isnan(one.short_burn) else one.short_burn,
+                }
+                for one in self.decisions
+            ],
+        }
 
     def rows(self) -> list[tuple[str, str]]:
         """Return objective, events, budget, and one row per rule with its reason."""
