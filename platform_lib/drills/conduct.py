@@ -90,7 +90,8 @@ class Conduct:
         before = steady.require(self.platform, self.app, self.drill)
         self.log.steady("before", before)
         try:
-            self._measured()
+            with undo.terminable():
+                self._measured()
         except UndoFailed as error:
             self._end("undo_failed", error.message)
             raise

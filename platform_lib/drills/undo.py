@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -189,19 +190,38 @@ def undo(home: Path, id: str = "", *, progress: Progress = lambda _line: None) -
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done; it is delivered afterwards."""
+    """Hold Ctrl-C and a request to terminate back until the block is done; they are delivered afterwards."""
     held: list[int] = []
-    try:
-        previous = signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
-    except ValueError:  # not in the main thread: Ctrl-C does not arrive here
+    with _handling(lambda number, _frame: held.append(number)):
+        yield
+    if held:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Take a request to terminate for a Ctrl-C inside the block: a cancelled job undoes its fault, too."""
+    with _handling(_interrupt):
+        yield
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Stop as on Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _handling(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Set a handler for both signals; elsewhere than in the main thread they do not arrive."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
-        if held:
-            raise KeyboardInterrupt
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _fault(entry: Pending) -> Fault:
