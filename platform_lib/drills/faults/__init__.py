@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from platform_lib.drills.faults.bad_deploy import BadDeploy
 from platform_lib.drills.faults.base import Fault, Progress, Seen, Target
 from platform_lib.drills.faults.cluster import ClusterLoss
 from platform_lib.drills.faults.components import ArgoDown, GitOutage, IngressDown, MetricsDown
@@ -34,6 +35,7 @@ ACTIONS: dict[str, type[Fault]] = {
     "press_cpu": CpuPressure,
     "press_memory": MemoryPressure,
     "slow_dependency": SlowDependency,
+    "deploy_bad": BadDeploy,
 }
 
 

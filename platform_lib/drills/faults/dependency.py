@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Self
 
 from platform_lib.deploy import deploy, fault_env
 from platform_lib.drills.faults.base import OnApp, Progress, Seen, proof
+from platform_lib.drills.faults.taken_back import take_back
 from platform_lib.model import App, Check, Platform, Step
 from platform_lib.rules.manifests import image_of, parse_manifests, version_of
-from platform_lib.sync import refresh
 from platform_lib.wait import monotonic
-from platform_lib.wire.git import Repository, repository
+from platform_lib.wire.git import repository
 from platform_lib.wire.kube import DEPLOYMENTS, connect
 from platform_lib.wire.probe import fetch
 
@@ -82,8 +82,7 @@ class SlowDependency(OnApp):
 
     def undo(self) -> None:
         """Take the switch out of git where it is in."""
-        if revert(repository(self.platform), self.app, self.commit, VARIABLE):
-            refresh(self.platform, self.app)
+        take_back(self.platform, self.app, self.commit, VARIABLE)
 
     def recovered(self) -> Seen:
         """Requests are as fast as before, give or take half of what was added."""
@@ -111,21 +110,3 @@ class SlowDependency(OnApp):
             fetch(self.platform, self.app)
             times.append((monotonic() - start) * 1000)
         return statistics.median(times)
-
-
-def revert(repo: Repository, app: App, commit: str, mark: str) -> str:
-    """Make the application's folder as it was at a commit where a file of it holds a mark; "" when none does.
-
-    The message is that of git revert, so that no rollback ever chooses what is taken back.
-    """
-
-    def edit(tree: Any) -> str | None:
-        files = [file for file in sorted((tree / app.path).rglob("*")) if file.is_file()]
-        if not any(mark in file.read_text(errors="replace") for file in files):
-            return None
-        taken = repo.run("log", "--format=%H", f"{commit}..HEAD", "--", app.path).split()
-        repo.restore(tree, commit, app.path)
-        lines = "\n".join(f"This reverts commit {one}." for one in taken)
-        return f"Take back what a drill committed to {app.name}\n\n{lines}".rstrip()
-
-    return repo.change(edit) or ""
