@@ -38,10 +38,16 @@ def down(
 
 @commands.command()
 def status(as_json: AsJson = False) -> None:
-    """Show what runs, how well, and where."""
+    """Show what runs, how well, and where; and drills whose fault may still be in place."""
     from platform_lib import cluster
+    from platform_lib.drills import undo
+    from platform_lib.model import to_json
+    from platform_lib.settings import settings
 
-    show(cluster.status(), as_json)
+    found, pending = cluster.status(), undo.pending(settings().home)
+    show({**to_json(found), "pending_drills": pending} if as_json else found, as_json)
+    for one in () if as_json else pending:
+        print(f"pending drill {one.line()}; undo it: apqx drill undo {one.id}")
 
 
 @commands.command()

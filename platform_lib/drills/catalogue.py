@@ -93,7 +93,7 @@ def run_one(platform: Platform, app: App, drill: Scenario, wanted: Order, batch:
         return run_drill(
             platform,
             app,
-            scenario=drill.name,
+            scenario=drill,
             confirm=wanted.confirm,
             rate_rps=wanted.rate_rps,
             timeout_s=wanted.timeout_s,

@@ -244,11 +244,11 @@ class Conduct:
 
     def _mark(self, name: str, *, incident: str = "", moment: datetime | None = None, **data: Any) -> None:
         """Note a moment, in the journal too; a drill is an incident that somebody made."""
-        self.marks.append((name, moment or now()))
-        record = journal.current()
-        record.append("drill", name, self.drill.name, cause=self.id, **data)
+        at, record, app = moment or now(), journal.current(), self.app.name
+        self.marks.append((name, at))
+        record.append("drill", name, self.drill.name, cause=self.id, at=at, **data)
         if incident:
-            record.append("incident", incident, self.app.name, cause=self.id, incident=self.id, service=self.app.name)
+            record.append("incident", incident, app, cause=self.id, at=at, incident=self.id, service=app)
 
     # -- what is kept ------------------------------------------------------------------------------------
 
@@ -320,6 +320,14 @@ class Conduct:
             samples, figures = self._figures()
         self._keep(status, reason, figures, (), samples)
 
+    def _note_blindness(self) -> None:
+        """Record which source was blind, from when to when."""
+        for witness, spans in dict(self.watch.notes.blind if self.watch else {}).items():
+            for start, end in spans:
+                journal.current().append(
+                    "drill", "blind", self.drill.name, cause=self.id, at=start, witness=witness, until=end
+                )
+
     def _keep(
         self,
         status: score.Status,
@@ -329,6 +337,9 @@ class Conduct:
         samples: Samples | None,
     ) -> score.Result:
         """Write the result and the journal other tools read."""
+        self._note_blindness()
+        if status in _ENDED and status != "undo_failed":
+            journal.current().append("drill", "aborted", self.drill.name, cause=self.id, reason=reason)
         self.log.status = _ENDED.get(status, "completed")
         fault = dict(self.marks).get("fault")
         drill = self.drill

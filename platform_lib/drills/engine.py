@@ -77,7 +77,7 @@ def run_drill(
     platform: Platform,
     app: App,
     *,
-    scenario: str,
+    scenario: str | Scenario,
     confirm: str = "",
     rate_rps: float = 100.0,
     timeout_s: float = 120.0,
@@ -90,7 +90,7 @@ def run_drill(
     Args:
         platform: Where.
         app: The application whose service is measured.
-        scenario: Name of a scenario of the catalogue, or path of a scenario file.
+        scenario: Name of a scenario of the catalogue, path of a scenario file, or what ``load`` made of one.
         confirm: The platform's name; required by scenarios that destroy the cluster.
         rate_rps: Probe rate, requests per second.
         timeout_s: Deadline for the recovery, seconds; the scenario may set a shorter one.
@@ -109,7 +109,7 @@ def run_drill(
         DrillAborted: No steady state before the fault, or a safeguard stopped the drill.
         UndoFailed: The fault is still there.
     """
-    drill = load(scenario)
+    drill = scenario if isinstance(scenario, Scenario) else load(scenario)
     if drill.destroys_cluster and confirm != platform.name:
         raise GuardRefused(
             f"drill {drill.name} - destroys cluster {platform.name!r}, confirm was {confirm!r}",
