@@ -59,6 +59,7 @@ class Config:
             (Kubernetes: 10).
         sync_wave_delay_s: Pause between sync waves (Argo CD: 2).
         reconcile_s: Poll interval of the git repository (Argo CD: 120).
+        companions: Further programs to keep running beside the cluster, by name: their command lines.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Config:
     crash_backoff_s: float = 10.0
     sync_wave_delay_s: float = 2.0
     reconcile_s: float = 3.0
+    companions: dict[str, list[str]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the configuration, mode 0600."""

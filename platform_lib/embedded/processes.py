@@ -289,7 +289,12 @@ def _components(config: Config) -> list[Component]:
     roles += [Component(name, _role(name, config)) for name in ("gitops", "scrape")]
     roles.append(Component("traefik", lambda: launch.execute(ingress.prepare(config), home=home)))
     roles.append(Component("prometheus", lambda: launch.execute(_prometheus(config), home=home)))
-    return roles
+    return roles + [Component(name, _companion(argv)) for name, argv in config.companions.items()]
+
+
+def _companion(argv: list[str]) -> Callable[[], Callable[[], object]]:
+    """Return a component body that becomes a program the provider asked for, with this environment."""
+    return lambda: launch.python(argv)
 
 
 def _prometheus(config: Config) -> list[str]:

@@ -77,7 +77,7 @@ def frame(
 
     Returns:
         One row per record, sorted by ``utc`` (records of the same moment stay in the order of writing), columns as
-        in ``read``. Only the files of the days in the window are opened.
+        in ``read``. Records of the same fact are one row. Only the files of the days in the window are opened.
 
     Raises:
         InvalidInput: There is no such record, or the window ends before it starts.
@@ -90,7 +90,7 @@ def frame(
     else:
         folder = _folder(path)
         rows = _joined([_day(folder, day, start, end, wanted) for day in _within(days(folder), start, end)])
-    return _selected(rows, start, end, wanted)
+    return _folded(_selected(rows, start, end, wanted))
 
 
 def compact(folder: Path, *, before: date | None = None) -> list[Path]:
@@ -173,6 +173,37 @@ def _selected(rows: pd.DataFrame, start: datetime | None, end: datetime | None, 
         if value is not None:
             keep &= rows[name].isin(_values(value))
     return rows[keep].sort_values("utc", kind="stable", ignore_index=True)
+
+
+def told_on(folder: Path, day: date) -> set[tuple[str, str]]:
+    """Return (source, uid) of every record of one day."""
+    parquet = folder / f"{day}.parquet"
+    told = {
+        (record["source"], record["uid"])
+        for ending in ("compacting", "jsonl")
+        for record in _lines(folder / f"{day}.{ending}")
+    }
+    if parquet.is_file():
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(parquet, columns=["source", "uid"])
+        told |= set(zip(table["source"].to_pylist(), table["uid"].to_pylist(), strict=True))
+    return told
+
+
+def _folded(rows: pd.DataFrame) -> pd.DataFrame:
+    """Make one record of those that tell the same fact: a commit is told by whoever made it and by git."""
+    again = rows["uid"].ne("") & rows.duplicated(["source", "uid"])
+    if not again.any():
+        return rows
+    first = rows[rows["uid"].ne("") & ~again].reset_index().set_index(["source", "uid"])["index"]
+    columns: dict[str, list[Any]] = {name: rows[name].tolist() for name in ("data", "cause", "run_id")}
+    for position in rows.index[again]:
+        kept = first[(rows["source"][position], rows["uid"][position])]
+        columns["data"][kept] = {**columns["data"][position], **columns["data"][kept]}
+        for name in ("cause", "run_id"):
+            columns[name][kept] = columns[name][kept] or columns[name][position]
+    return rows.assign(**columns)[~again].reset_index(drop=True)
 
 
 def _values(value: str | Sequence[str]) -> list[str]:

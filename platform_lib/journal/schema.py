@@ -19,7 +19,7 @@ VOCABULARY: dict[str, frozenset[str]] = {
     "git": frozenset({"commit"}),
     "prometheus": frozenset({"alert"}),
     "probe": frozenset({"window"}),
-    "collector": frozenset({"started", "stopped", "gap"}),
+    "collector": frozenset({"started", "stopped", "gap", "checkpoint"}),
     "incident": frozenset({"opened", "detected", "mitigated", "resolved"}),
     "run": frozenset({"started", "finished", "skipped"}),
     "drill": frozenset(
@@ -27,6 +27,7 @@ VOCABULARY: dict[str, frozenset[str]] = {
             "fault",
             "injected",
             "detected",
+            "decided",
             "recovered",
             "undone",
             "undo_failed",

@@ -184,6 +184,7 @@ class Embedded:
             "unreachable_toleration_s": current.unreachable_toleration_s,
             "sync_wave_delay_s": current.sync_wave_delay_s,
             "reconcile_s": current.reconcile_s,
+            "companions": {"collector": [sys.executable, "-m", "platform_lib.collect"]},
         }
 
     def _nodes(self) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -216,6 +217,35 @@ class Repository:
             rows = [line.split("\x1f") for line in text.splitlines() if line]
             files = self._contents([f"{row[0]}:{app.deployment_file}" for row in rows])
         return [_revision(row, content) for row, content in zip(rows, files, strict=True)]
+
+    def history(self, *, since: str = "", limit: int = 2000) -> list[dict[str, Any]]:
+        """Return the commits of the branch after a commit, oldest first.
+
+        Args:
+            since: Commit that is known already; empty, or no longer on the branch, for all.
+            limit: At most so many, the newest ones.
+
+        Returns:
+            ``commit``, ``committed_at`` (ISO 8601), ``author``, ``message`` (whole) and ``files`` (paths) of each.
+        """
+        with self.current():
+            known = bool(since) and self._on_branch(since)
+            span = f"{since}..HEAD" if known else "HEAD"
+            form = "--format=%x1e%H%x1f%cI%x1f%an%x1f%B%x1f"
+            text = self.run("log", "--reverse", f"--max-count={limit}", "--name-only", form, span)
+        rows = [entry.split("\x1f") for entry in text.split("\x1e") if entry.strip()]
+        return [
+            {"commit": sha, "committed_at": at, "author": author, "message": body.strip(), "files": files.split()}
+            for sha, at, author, body, files in rows
+        ]
+
+    def _on_branch(self, commit: str) -> bool:
+        """Whether the clone has a commit and its branch contains it."""
+        try:
+            self.run("merge-base", "--is-ancestor", commit, "HEAD")
+        except GitError:
+            return False
+        return True
 
     def image_at(self, commit: str, app: App) -> str:
         """Return the image that the application's Deployment names at a commit; empty when it names none."""

@@ -134,9 +134,13 @@ def test_any_window_of_any_layout_gives_what_was_written(tmp_path_factory, secon
 
 
 def test_a_commit_is_one_fact_whoever_reports_it(folder: Path) -> None:
-    for reporter in ("deploy", "collector"):
-        Journal(None, record=folder).append("git", "commit", "sample-app", cause=reporter, commit="abc123")
-    assert set(journal.frame(folder)["uid"]) == {"abc123"}
+    book = Journal(None, record=folder)
+    book.append("git", "commit", App().name, commit="abc123", message="Deploy sample-app 1.1.0", author="apqx")
+    book.append("git", "commit", App().name, cause="deploy 1.1.0", commit="abc123")
+    book.append("git", "commit", App().name, commit="def456")
+    found = journal.frame(folder)
+    assert list(found["uid"]) == ["abc123", "def456"] and list(found["cause"]) == ["deploy 1.1.0", ""]
+    assert found["data"][0]["message"] == "Deploy sample-app 1.1.0"
 
 
 def test_a_run_writes_into_its_own_journal_and_into_the_record(tmp_path: Path, monkeypatch) -> None:
