@@ -19,8 +19,8 @@ from platform_lib.errors import InvalidInput
 from platform_lib.model import App, Check, Platform, Step, joined
 from platform_lib.rules.manifests import image_of
 from platform_lib.wait import now
+from platform_lib.wire import kube
 from platform_lib.wire.git import repository
-from platform_lib.wire.kube import DEPLOYMENTS, connect
 
 Env = Mapping[str, str | None]
 
@@ -54,7 +54,7 @@ class BadDeploy(OnApp):
         """A version needs an image of its own, and nodes that can have it."""
         if platform.provider != "embedded":
             return f"provider {platform.provider!r} gives its nodes no image that is built here"
-        found = image_of(connect(platform).find(DEPLOYMENTS, app.name, app.namespace) or {})
+        found = image_of(kube.connect(platform).find(kube.DEPLOYMENTS, app.name, app.namespace) or {})
         return "" if "sample-app" in found else f"{app.name} has no switches that make it bad"
 
     @classmethod

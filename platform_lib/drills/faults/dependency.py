@@ -18,8 +18,8 @@ from platform_lib.drills.faults.taken_back import take_back
 from platform_lib.model import App, Check, Platform, Step
 from platform_lib.rules.manifests import image_of, parse_manifests, version_of
 from platform_lib.wait import monotonic
+from platform_lib.wire import kube
 from platform_lib.wire.git import repository
-from platform_lib.wire.kube import DEPLOYMENTS, connect
 from platform_lib.wire.probe import fetch
 
 VARIABLE = "FAULT_LATENCY_MS"
@@ -43,7 +43,7 @@ class SlowDependency(OnApp):
     @classmethod
     def supported(cls, platform: Platform, app: App) -> str:
         """Only the sample application has the switch."""
-        found = connect(platform).find(DEPLOYMENTS, app.name, app.namespace) or {}
+        found = kube.connect(platform).find(kube.DEPLOYMENTS, app.name, app.namespace) or {}
         known = "sample-app" in image_of(found)
         return (
             "" if known else f"{app.name} has no latency switch, and a proxy in front of it would not be its dependency"
