@@ -172,11 +172,11 @@ def export(
     return found
 
 
-def open(folder: Path) -> Archive:
+def open(folder: Path | str) -> Archive:
     """Read an archive; no platform is needed.
 
     Args:
-        folder: What ``export`` wrote.
+        folder: What ``export`` wrote; a relative path that is not here is looked for in the project.
 
     Returns:
         The archive.
@@ -184,6 +184,9 @@ def open(folder: Path) -> Archive:
     Raises:
         InvalidInput: The folder is no archive, of another format, or was changed since it was written.
     """
+    folder = Path(folder)
+    if not folder.is_absolute() and not folder.is_dir():
+        folder = settings().project_dir / folder
     head = _read_head(folder)
     differences = evidence.verify_manifest(folder)
     if differences:

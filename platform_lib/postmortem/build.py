@@ -84,10 +84,7 @@ class PostMortem:
             ("incident", self.title),
             *((name, moment_text(stamp)) for name, stamp in self.stamps.items()),
             ("impact", impact_text(self.impact)),
-            (
-                "first change",
-                f"{self.changes[0].what} ({self.changes[0].wording})" if self.changes else "none recorded",
-            ),
+            ("first change", _first_change(self.changes)),
             ("alerts", joined(alert.name for alert in self.alerts)),
             ("timeline", f"{len(self.timeline)} entries"),
             *(("note", note) for note in self.notes),
@@ -261,6 +258,14 @@ def _dicts(records: Any) -> list[dict[str, Any]]:
         seen = row.get("seen_utc")
         row["seen_utc"] = seen.to_pydatetime() if seen is not None and seen == seen else row["utc"]
     return rows
+
+
+def _first_change(changes: tuple[Change, ...]) -> str:
+    """Name the change nearest before the onset."""
+    before = [change for change in changes if change.before]
+    if before:
+        return f"{before[0].what}, {before[0].lag_s:.1f} s before the onset ({before[0].wording})"
+    return "none recorded before the onset" if changes else "none recorded"
 
 
 def moment_text(stamp: Moment) -> str:

@@ -102,7 +102,8 @@ def unknown(name: str, why: str) -> Moment:
 def label(name: str, entries: Iterable[Entry], incident: str | None) -> Moment | None:
     """Return a stamp that a person or drill recorded for this incident, None when there is none."""
     for entry in entries:
-        if entry.source == "incident" and entry.kind == _LABELS[name] and incident_of(entry) in (incident, ""):
+        ours = incident is None or incident_of(entry) in (incident, "")
+        if entry.source == "incident" and entry.kind == _LABELS[name] and ours:
             return recorded(entry.utc, name, f"label of incident {incident or incident_of(entry)}")
     return None
 
