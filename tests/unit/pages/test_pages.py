@@ -73,7 +73,7 @@ def run_folder(place: Path, name: str, cells: list[dict], **result: object) -> P
     (folder / "input.ipynb").write_text(json.dumps({"cells": [head, *cells]}))
     (folder / "params.json").write_text("{}")
     base = {"run_id": name, "runbook": "02-deploy", "status": "passed", "started_at": "2026-11-02T09:00:00.000Z",
-            "duration_s": 1.5, "figures": {}, "parameters": {"version": "<1>"}, "versions": {"python": "3"}}  # fmt: skip
+            "duration_s": 1.5, "figures": {}, "parameters": {"version": "<1>"}, "versions": {"a": "3"}}  # fmt: skip
     (folder / "result.json").write_text(json.dumps(base | result))
     return folder
 
