@@ -103,7 +103,7 @@ def _run_row(folder: Path) -> dict[str, Any]:
     if result.is_file():
         row |= {"message": ""} | json.loads(result.read_text())
         row["summary"] = row.get("key_figure") or (row.get("error") or {}).get("message") or row["message"]
-    row["summary"] = re.sub(rf"^{re.escape(folder.name)} ", "", str(row["summary"]))
+    row["summary"] = str(row["summary"]).removeprefix(f"{folder.name} ")
     row |= {"day": row["started_at"][:10], "sort": row["started_at"]}
     return row | {"moment": _moment(row["started_at"]), "has_report": (folder / "report.html").is_file()}
 
