@@ -27,6 +27,8 @@ from platform_lib.wire.follow import Follow
 
 CONNECT_S = 0.5
 TICK_S = 5.0
+LEAVE_S = 0.2
+"""A thread that is in the middle of a look may finish it; the platform waits under a second for all."""
 
 
 def main() -> int:
@@ -85,7 +87,7 @@ def _collect(platform: Platform, known: Known, stop: threading.Event) -> None:
         with follow:
             _watch(follow, known, stop)
     for thread in looking:
-        thread.join(timeout=TICK_S)
+        thread.join(timeout=LEAVE_S)
 
 
 def _connected(platform: Platform, known: Known, stop: threading.Event) -> Follow | None:
