@@ -19,6 +19,7 @@ from platform_lib.settings import settings
 # Names that come from programs other than the sample application, as those document them.
 FOREIGN = {
     "traefik_service_requests_total",
+    "traefik_router_requests_total",
     "kube_pod_container_status_restarts_total",
     "kube_pod_container_status_waiting_reason",
 }
