@@ -114,7 +114,7 @@ def run(release: Release) -> GateRecord:
             raise
         watch.mark("end")
         served = watch.deployed_version()
-    return record.build(watch, release.version, found, taken, served, release.limits.error_objective)
+    return record.build(watch, release.version, found, taken, served, release.limits)
 
 
 def check(release: Release) -> None:

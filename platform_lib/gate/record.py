@@ -13,6 +13,7 @@ from platform_lib.gate.proof import TakenBack, judged, requests_after
 from platform_lib.model import Check, Outcome, Verdict
 from platform_lib.rollout import RolloutRecord, Watch, record_of
 from platform_lib.rules import verdict
+from platform_lib.rules.verdict import Limits
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def headline(record: GateRecord) -> str:
 
 
 def build(
-    watch: Watch, version: str, found: Detection, taken: TakenBack | None, served: str, objective: float
+    watch: Watch, version: str, found: Detection, taken: TakenBack | None, served: str, limits: Limits
 ) -> GateRecord:
     """Build the record of a finished watch and write it to the journal.
 
@@ -95,25 +96,33 @@ def build(
         found: Its detection.
         taken: The rollback, None when there was none.
         served: The version that the Deployment asked for at the end.
-        objective: Allowed ratio of failed requests after a recovery.
+        limits: What the version, and the service after a recovery, were held to.
     """
-    recovery = _recovery(watch, version, taken, served, objective) if taken is not None else None
+    recovery = _recovery(watch, version, taken, served, limits.error_objective) if taken is not None else None
+    decided = _confirmed(watch, version, found.verdict, limits) if taken is not None else found.verdict
     figures = times(watch, version, found, taken.outcome if taken else None) | {
         "rolled_back": taken is not None and taken.outcome is not None
     }
-    message = f"{watch.old_version} to {version}: {found.verdict.reason}"
+    message = f"{watch.old_version} to {version}: {decided.reason}"
     message += f"; {_said(watch, taken, recovery)}" if recovery is not None else ""
-    made = record_of(watch, found.verdict, version, operation="gate", figures=figures, message=message)
+    made = record_of(watch, decided, version, operation="gate", figures=figures, message=message)
     journal.current().append(
         "gate",
         "outcome",
         watch.app.name,
         cause=version,
-        status=found.verdict.status,
+        status=decided.status,
         recovered=recovery.status if recovery is not None else "",
         **figures,
     )
     return GateRecord(**vars(made), detection=found, rolled_back=bool(figures["rolled_back"]), recovery=recovery)
+
+
+def _confirmed(watch: Watch, version: str, found: Verdict, limits: Limits) -> Verdict:
+    """Hold a failure by latency against the old version after the rollback."""
+    samples, after = watch.probe.samples(), requests_after(watch, version)
+    new = samples.latency_ms[samples.good & (samples.version == version)]
+    return verdict.confirmed(found, new, after.latency_ms[after.good], watch.limits(limits))
 
 
 def _said(watch: Watch, taken: TakenBack | None, recovery: Verdict) -> str:

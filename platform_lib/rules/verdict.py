@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -26,6 +26,8 @@ and that noise costs the comparison its power (a fifth of 20 requests/s, twice a
 minutes with bins of 1 s, after 18 with bins of 2 s; see benchmarks/gate.py)."""
 _TESTS = 5
 """Lost requests, errors of new, errors against old, slow requests, latency: each may raise a false alarm."""
+_FEW = 20
+"""Fewer requests do not make a ratio."""
 _MAX_PAIRS = 1500
 """Values per side for the shift; its cost grows with the product of both."""
 
@@ -176,13 +178,66 @@ def _requests(seen: Seen, samples: Samples, limits: Limits) -> list[Check]:
         _errors(int((bad & new).sum()), int(new.sum()), limits),
         _compare_errors(_bins(samples, new, old, bad), int(new.sum()), limits),
     ]
+    during = old & (samples.intended >= seen.changed_at)
     if limits.slow_ms > 0:
         slow = samples.latency_ms > limits.slow_ms
-        checks.append(_slow(_bins(samples, new, old, slow), limits))
+        # Where the old version became slow too, only requests of the same moment may be compared.
+        fair = samples.intended >= (seen.changed_at if _ratio(slow, during) >= limits.slow_ratio else -np.inf)
+        checks.append(_slow(_bins(samples, new & fair, old & fair, slow), limits))
     if seen.finished:
-        good = samples.good
-        checks.append(latency(samples.latency_ms[new & good], samples.latency_ms[old & good], limits))
+        good, ms = samples.good, samples.latency_ms
+        checks.append(latency(ms[new & good], slower(ms[old & good & ~during], ms[during & good], limits), limits))
     return checks
+
+
+def _ratio(bad: npt.NDArray[Any], among: npt.NDArray[Any]) -> float:
+    """Return the ratio of bad ones among some requests, 0 for too few to speak of one."""
+    return float(bad[among].mean()) if among.sum() >= _FEW else 0.0
+
+
+def slower(before: npt.NDArray[Any], during: npt.NDArray[Any], limits: Limits) -> npt.NDArray[Any]:
+    """Return what the new version's latency is held against: the old one before the change or beside the new one.
+
+    Whichever is slower, so that a machine that became busy is not held against the version.
+
+    Args:
+        before: Latencies of the old version before the change in milliseconds.
+        during: Its latencies since then.
+        limits: How many make a sample.
+    """
+    enough = len(during) >= limits.min_latency_samples
+    if len(before) < limits.min_latency_samples:
+        return np.concatenate((before, during))
+    return during if enough and float(np.median(during)) > float(np.median(before)) else before
+
+
+def confirmed(found: Verdict, new: npt.NDArray[Any], after: npt.NDArray[Any], limits: Limits) -> Verdict:
+    """Hold a failure that rests on latency alone against the old version after the rollback.
+
+    Old, new, old again: if the old one is as slow now, it was not the version that was slow.
+
+    Args:
+        found: The failing verdict.
+        new: Latencies of the new version in milliseconds.
+        after: Latencies of the old version after the rollback.
+        limits: What the version was held to, with what counts as slow.
+
+    Returns:
+        The same verdict, or ``inconclusive`` with the reason.
+    """
+    failing = {check.name for check in found.checks if check.status == "fail"}
+    if not failing or not failing <= {"slow requests", "latency"} or len(after) < limits.min_latency_samples:
+        return found
+    slow_new, slow_after = (float((ms > limits.slow_ms).mean()) if len(ms) else 0.0 for ms in (new, after))
+    if slow_after < limits.slow_ratio and latency(new, after, limits).status == "fail":
+        return found
+    if "latency" not in failing and slow_after < slow_new / 2:
+        return found
+    value = f"{slow_after:.0%} of its requests are slow, median {float(np.median(after)):.1f} ms"
+    reason = f"the old version is slow too after the rollback ({value}): the surroundings, not this version"
+    again = Check("old again", "inconclusive", value, "the old version is faster again after the rollback", reason)
+    softened = [replace(check, status="inconclusive") if check.name in failing else check for check in found.checks]
+    return Verdict("inconclusive", f"{found.reason}; but {reason}", (*softened, again))
 
 
 def _baseline(before: Samples, limits: Limits) -> Check:

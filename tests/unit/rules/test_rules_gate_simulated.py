@@ -119,3 +119,46 @@ def test_missing_data_comes_with_what_would_be_enough() -> None:
     longer_s = float(said.split(" s after")[0])
     again = samples(int(20 * (longer_s + 6)), rate_rps=20, new_from=5, mixed=False)
     assert judged(again)["errors of new"].status == "pass"
+
+
+def failing(*names: str) -> verdict.Verdict:
+    checks = tuple(verdict.Check(name, "fail", "", "", "is slow") for name in names)
+    return verdict.Verdict("fail", "slow", checks)
+
+
+@pytest.mark.parametrize(
+    ("names", "after_ms", "status"),
+    [
+        (("slow requests",), 2.0, "fail"),
+        (("slow requests",), 200.0, "inconclusive"),
+        (("latency",), 2.0, "fail"),
+        (("latency",), 190.0, "inconclusive"),
+        (("slow requests", "latency"), 200.0, "inconclusive"),
+        (("slow requests", "errors of new"), 200.0, "fail"),
+    ],
+)
+def test_a_version_is_not_blamed_where_the_old_one_is_as_slow_after_the_rollback(
+    names: tuple[str, ...], after_ms: float, status: str
+) -> None:
+    limits = Limits(slow_ms=100.0)
+    found = verdict.confirmed(failing(*names), np.full(300, 200.0), np.full(300, after_ms), limits)
+    assert found.status == status
+    assert ("surroundings" in found.reason) == (status == "inconclusive")
+
+
+def test_latency_is_held_against_the_old_version_at_its_slowest() -> None:
+    quiet, busy, limits = np.full(100, 2.0), np.full(100, 90.0), Limits()
+    assert verdict.slower(quiet, busy, limits) is busy
+    assert verdict.slower(quiet, busy[:10], limits) is quiet
+    assert len(verdict.slower(quiet[:20], busy[:40], limits)) == 60
+
+
+def test_a_machine_that_became_busy_is_not_held_against_the_version() -> None:
+    """Both versions slow since the change: no alarm; only the new one: alarm."""
+    quiet = samples(4000, rate_rps=200, new_from=5)
+    since = quiet.intended >= 5
+    for slow_ones, status in ((since, "pass"), (since & (quiet.version == "2"), "fail")):
+        of = quiet._replace(latency_ms=np.where(slow_ones, 150, 2).astype(np.float32))
+        seen = Seen("2", "1", of, changed_at=5.0, deployment_done=True, argocd_done=True, finished=True)
+        found = {check.name: check.status for check in verdict.judge(seen, Limits(slow_ms=100)).checks}
+        assert (found["slow requests"], found["latency"]) == (status, status)
