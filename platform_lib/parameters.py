@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from platform_lib.errors import InvalidInput
-from platform_lib.model import App, joined
+from platform_lib.model import App, _Table, joined
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,62}$")]
@@ -27,9 +27,13 @@ class Parameters(BaseModel):
 
     dry_run: bool = Field(default=True, description="stop after the plan, change nothing")
 
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in self)
-        return f"<table class='apqx'>{rows}</table>"
+    def rows(self) -> list[tuple[str, str]]:
+        """Return one row per parameter, shown as text and as HTML alike."""
+        return [(name, str(value)) for name, value in self]
+
+    __str__ = _Table.__str__
+    _repr_html_ = _Table._repr_html_
+    _repr_pretty_ = _Table._repr_pretty_
 
 
 class AppParameters(Parameters):

@@ -15,6 +15,7 @@ from platform_lib import errors, frontend, model, shelf
 from platform_lib.dora import Delivery, Estimate
 from platform_lib.explain import UNKNOWN_STEP, Explanation, explain, explain_error
 from platform_lib.model import App, AppState, Check, Outage, Outcome, Plan, PodState, ProbeResult, Step, Verdict
+from platform_lib.parameters import MODELS
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 VERDICT = Verdict("fail", "too many <errors>", (Check("errors", "fail", "4 %", "below 1 %", "it is above"),))
@@ -34,6 +35,7 @@ VALUES: list[Any] = [
     Delivery("web", NOW, NOW, (Estimate("rate", 0.5, 0.1, 0.9, "ratio", 4, "how"),), VERDICT, ("note",)),
     explain("SyncFailed", "web - out <of> sync; look"),
     frontend.choose("book", ["a", "b"], value="a"),
+    *(made() for made in MODELS.values()),
 ]  # fmt: skip
 
 
@@ -48,7 +50,7 @@ def test_text_and_html_show_the_same_rows(value: Any) -> None:
     shown = html_rows(value._repr_html_())
     assert shown == value.rows()
     lines = str(value).splitlines()
-    assert [tuple(re.split(r"\s{2,}", line, maxsplit=1)) for line in lines] == [(a, b) for a, b in shown]
+    assert [tuple(re.split(r"\s{2,}", line, maxsplit=1)) for line in lines] == shown
     assert pretty(value) == str(value), "what a notebook keeps as text is what a log shows"
 
 
