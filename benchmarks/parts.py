@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import api, frames, gate_live, place
+from benchmarks import api, frames, gate_live, place, probe
 from benchmarks import gate as simulated
 from platform_lib import App, Platform, cluster, deploy, drills, gate, image, metrics, rollout, sync
 from platform_lib.providers import state
@@ -161,6 +161,7 @@ PARTS = {
     "rollback": rollback_,
     "gate": simulated.simulate,
     "gate_live": lambda: gate_live.measure(ready()),
+    "probe": lambda: probe.measure(ready()),
     "pod_loss": lambda: drill("pod-loss"),
     "node_loss": lambda: drill("node-loss"),
     "cluster_loss": lambda: drill("cluster-loss"),
