@@ -7,6 +7,7 @@ reads such a folder on any machine: no cluster, no Prometheus, no git is asked a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -396,7 +397,7 @@ def _cleaned(text: str, hidden: Sequence[tuple[str, str]]) -> str:
     """Replace folders of this machine in a text."""
     for path, name in hidden:
         if len(path) > 1:
-            text = text.replace(path, name)
+            text = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])", name, text)
     return text
 
 

@@ -18,7 +18,7 @@ from platform_lib.wait import now, pause, until
 from platform_lib.wire import probe as probes
 
 INCIDENT, VERSION, ERROR_RATIO = "INC-0001", "1.3.0", 0.3
-RATE_RPS, BEFORE_S, AFTER_S, COLLECT_S = 60.0, 25.0, 35.0, 12.0
+RATE_RPS, BEFORE_S, AFTER_S, COLLECT_S = 40.0, 25.0, 35.0, 12.0
 FIRING = 'count by (alertname) (ALERTS{alertstate="firing",alertname=~".*ErrorBudgetBurn|HighErrorRate"})'
 
 

@@ -101,10 +101,10 @@ def _lanes(axis: Axes, marks: Sequence[tuple[str, str, Any, Any]]) -> None:
         axis.plot([begin], [lane], color=colour, marker=shape, markersize=7, clip_on=False)
     axis.set_yticks([])
     axis.set_ylim(len(marks) - 0.4, -0.6)
-    for lane, (kind, words, _begin, _end) in enumerate(marks):
+    for lane, (_kind, words, _begin, _end) in enumerate(marks):
         short = words if len(words) <= _MAX_WORDS else words[: _MAX_WORDS - 1] + "…"
         axis.annotate(
-            short, (1.01, lane), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color=_LANES[kind][0],
+            short, (1.01, lane), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color=_INK,
             annotation_clip=False,
         )  # fmt: skip
     if not marks:

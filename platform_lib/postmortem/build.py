@@ -251,8 +251,8 @@ def _notes(found: Archive, entries: tuple[Entry, ...]) -> tuple[str, ...]:
 
 
 def _dicts(records: Any) -> list[dict[str, Any]]:
-    """Return journal rows with plain times."""
-    rows: list[dict[str, Any]] = records.to_dict("records")
+    """Return journal rows with plain times; the collector's own notes about its place are left out."""
+    rows: list[dict[str, Any]] = [r for r in records.to_dict("records") if r["kind"] != "checkpoint"]
     for row in rows:
         row["utc"] = row["utc"].to_pydatetime()
         seen = row.get("seen_utc")

@@ -227,6 +227,8 @@ def _change(entry: Entry, app: str) -> str:
         return ""
     if entry.source != "git" and entry.source != "drill" and not _about(entry, app):
         return ""
+    if entry.kind == "scale" and entry.data.get("from") is None:
+        return ""  # the first sight of a number is no change of it
     commit = str(entry.data.get("commit") or entry.data.get("revision") or "")
     if (entry.source, entry.kind) in _CHANGES:
         return commit or f"{entry.source} {entry.subject} {entry.cause or entry.utc.isoformat()}"

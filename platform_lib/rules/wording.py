@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,8 +30,13 @@ def sentence(record: Record) -> str:
 
 def _plain(source: str, kind: str, subject: str, data: Data) -> str:
     """Name a fact by its kind and its short values."""
-    facts = ", ".join(f"{key} {value}" for key, value in data.items() if _short(value))
+    facts = ", ".join(f"{key} {_brief(value)}" for key, value in data.items() if _short(value))
     return f"{source}: {kind.replace('_', ' ')} {subject}{': ' + facts if facts else ''}"
+
+
+def _brief(value: Any) -> str:
+    """Return a value as text; a commit is shortened."""
+    return re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", str(value))
 
 
 def _short(value: Any) -> bool:
@@ -60,6 +66,8 @@ def _restart(_source: str, subject: str, data: Data, _cause: str) -> str:
 
 def _scale(_source: str, subject: str, data: Data, cause: str) -> str:
     by = f" by {cause}" if cause else ""
+    if data.get("from") is None:
+        return f"{subject} seen first, with {data.get('to', '?')} replicas"
     return f"{subject} scaled from {data.get('from', '?')} to {data.get('to', '?')}{by}"
 
 
@@ -109,7 +117,7 @@ def _verdict(source: str, subject: str, data: Data, _cause: str) -> str:
 
 def _step(source: str, subject: str, data: Data, _cause: str) -> str:
     what = str(data.get("step") or data.get("action") or "step").replace("_", " ")
-    facts = ", ".join(f"{k} {v}" for k, v in data.items() if k not in ("step", "action") and _short(v))
+    facts = ", ".join(f"{k} {_brief(v)}" for k, v in data.items() if k not in ("step", "action") and _short(v))
     return f"{source} of {subject}: {what}{_because(facts)}"
 
 
