@@ -320,7 +320,7 @@ _UNITS = (
 
 def _nearest(wanted: float, buckets: Iterable[str]) -> str:
     """Return the bucket nearest to a value."""
-    return min(buckets, key=lambda text: abs(float(text) - wanted) if float(text) < inf else inf)
+    return min(buckets, key=lambda text: abs(float(text) - wanted) if float(text) < inf else inf, default="")
 
 
 def _checked(objective: float) -> float:

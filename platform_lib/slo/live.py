@@ -71,6 +71,8 @@ class SloStatus(_Table):
         wanted, spent = self.objective, "not known: no events"
         if self.budget_left is not None:
             spent = f"{self.budget_left:.1%} of the budget of these events"
+        if self.budget_left is not None and self.budget_left < 0:
+            spent = f"none: {1 - self.budget_left:.3g} times the budget of these events is spent"
         scale = f", windows {wanted.time_scale:g} times shorter (drill)" if wanted.time_scale != 1 else ""
         slow = f" within {wanted.threshold_s:g} s" if wanted.threshold_s else ""
         return [

@@ -176,7 +176,7 @@ def test_every_named_query_has_unit_help_source_and_renders() -> None:
     for query in metrics.queries().values():
         assert query.unit and query.help.endswith(".") and query.source
         assert "$" not in query.render(App())
-    assert list(metrics.catalogue().columns) == ["unit", "help", "promql", "source"]
+    assert list(metrics.catalogue().columns) == ["unit", "help", "promql", "source", "elsewhere"]
 
 
 def test_a_range_is_given_one_way(platform) -> None:
@@ -252,3 +252,52 @@ def test_the_frame_equals_the_package_own_frame(real_prometheus) -> None:
     theirs = MetricRangeDataFrame(PrometheusConnect(real_prometheus).custom_query_range(name, start, end, "1"))
     ours = Client(real_prometheus).range(name, start=start, end=end, step_s=1)
     assert sorted(theirs["value"].astype(float)) == sorted(ours.to_numpy()[~np.isnan(ours.to_numpy())])
+
+
+HISTOGRAMS = [{"metric": {"le": "x"}, "histograms": [[1, {"count": "1", "sum": "1"}]]}]
+
+
+def test_native_histograms_are_refused_with_what_to_do(client, server, monkeypatch) -> None:
+    monkeypatch.setattr(Handler, "_data", lambda *_: {"resultType": "matrix", "result": HISTOGRAMS})
+    with pytest.raises(QueryError, match=r"1 native histograms, numbers were expected; .*histogram_quantile"):
+        client.range("x", start=START, end=START + timedelta(seconds=3), step_s=1)
+
+
+def test_histograms_among_numbers_are_left_out_aloud(client, server, monkeypatch) -> None:
+    mixed = [*HISTOGRAMS, {"metric": {}, "values": [[START.timestamp(), "4"]]}]
+    monkeypatch.setattr(Handler, "_data", lambda *_: {"resultType": "matrix", "result": mixed})
+    frame = client.range("x", start=START, end=START + timedelta(seconds=3), step_s=1)
+    assert frame.to_numpy().tolist() == [[4.0]] and "1 series left out" in frame.attrs["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ([{"metric": {}, "values": [[1, "2"]]}], "answered with a range"),
+        ([{"metric": {}, "histogram": [1, {}]}], "answered with native histograms"),
+    ],
+)
+def test_an_instant_answer_that_is_no_number_is_refused(client, server, monkeypatch, result, text) -> None:
+    monkeypatch.setattr(Handler, "_data", lambda *_: {"resultType": "any", "result": result})
+    with pytest.raises(QueryError, match=text):
+        client.instant("x")
+
+
+def test_a_scalar_is_a_number_without_labels(client, server, monkeypatch) -> None:
+    monkeypatch.setattr(Handler, "_data", lambda *_: {"resultType": "scalar", "result": [1.0, "42"]})
+    assert client.instant("42") == [{"metric": {}, "value": [1.0, "42"]}]
+
+
+def test_a_misspelt_name_is_told_the_right_one(server, platform, monkeypatch) -> None:
+    monkeypatch.setattr(Handler, "_data", lambda *_: {"resultType": "matrix", "result": []})
+    moved = replace(platform, prometheus_url=f"http://127.0.0.1:{server.server_port}")
+    with pytest.raises(NoData, match="did you mean the named query error_ratio"):
+        metrics.frame(moved, "eror_ratio")
+    with pytest.raises(NoData, match="without processor quota"):
+        metrics.frame(moved, "cpu_throttled")
+
+
+def test_an_own_query_carries_its_unit(server, platform) -> None:
+    moved = replace(platform, prometheus_url=f"http://127.0.0.1:{server.server_port}")
+    frame = metrics.frame(moved, "up", start=START, end=START + timedelta(seconds=2), unit="targets")
+    assert frame.attrs["unit"] == "targets" and frame.attrs["name"] == "up"
