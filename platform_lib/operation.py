@@ -119,10 +119,10 @@ def _admit(platform: Platform, app: App, earlier: steps.Earlier) -> None:
     finished = (earlier.finished or {}).get("after") or {}
     ours = {(earlier.started.get("before") or {}).get("head"), finished.get("head"), *_own_commits()} - {None, ""}
     repo = repository(platform)
-    with repo.current():
-        head = repo.run("rev-parse", "HEAD")
-        if not ours or any(repo.same_content(str(commit), head, app.path) for commit in ours):
-            return
+    head = repo.head()
+    contents = repo.contents([head, *map(str, ours)], app.path)
+    if not ours or any(contents.get(str(commit)) == contents.get(head) for commit in ours):
+        return
     newest = repo.log(app, limit=1)
     by = joined(f"{row.sha[:7]} by {row.author}: {row.message.splitlines()[0]}" for row in newest)
     raise GuardRefused(

@@ -11,9 +11,12 @@ import html
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
+
+from platform_lib.settings import secret_values
 
 MARK = "(redacted)"
 MIN_LENGTH = 6
@@ -128,6 +131,16 @@ class Secrets:
         if clean != text:
             path.write_text(clean)
         return clean != text
+
+
+MIN_VARIABLE = 8
+"""Shorter values of the environment are left alone: nobody said that they are secret, only their name does."""
+
+
+@cache
+def of_process() -> Secrets:
+    """Return what this process knows: telling variables of its environment, and references it has resolved."""
+    return Secrets(text for text in secret_values() if len(text) >= MIN_VARIABLE)
 
 
 def _notebook(text: str, secrets: Secrets) -> str:

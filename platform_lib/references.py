@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from platform_lib.errors import InvalidInput
 from platform_lib.model import Platform
+from platform_lib.redact import of_process
 from platform_lib.settings import variable
 
 FORMS = "env:NAME, file:/path or k8s:namespace/name/key"
@@ -66,6 +67,7 @@ class SecretRef(str):
             raise InvalidInput(
                 f"secret {str(self)!r} - not found or empty, wanted a value there", hint=f"references are {FORMS}"
             )
+        of_process().add(found)
         return SecretStr(found)
 
 

@@ -28,10 +28,8 @@ def moved(platform: Platform, app: App | None, facts: Mapping[str, Any]) -> str:
     if app is None:
         return ""
     repo = repository(platform)
-    with repo.current():
-        head = repo.run("rev-parse", "HEAD")
-        same = repo.same_content(str(facts.get("head", "")), head, app.path)
-    if not same:
+    head = repo.head()
+    if not repo.same_content(str(facts.get("head", "")), head, app.path):
         return f"git names something else for {app.name} at {head[:7]}"
     try:
         seen = sync.state(platform, app)

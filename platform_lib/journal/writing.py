@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_lib.journal.record import FOLDER, day_file, read
 from platform_lib.journal.schema import encoded, identity
+from platform_lib.redact import of_process
 from platform_lib.wait import now
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Journal:
             "uid": uid or identity(source, kind, data) or secrets.token_hex(8),
             "data": data,
         }
-        line = encoded(record) + "\n"
+        line = of_process().scrub(encoded(record)) + "\n"
         if self.path is not None:
             append_line(self.path, line)
         if self.record is not None:

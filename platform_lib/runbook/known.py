@@ -10,13 +10,11 @@ from typing import Any
 from platform_lib.errors import PlatformError
 from platform_lib.model import Platform
 from platform_lib.parameters import Parameters
-from platform_lib.redact import Secrets
+from platform_lib.redact import MIN_VARIABLE, Secrets
 from platform_lib.references import SecretRef
 from platform_lib.runbook.folder import target
 from platform_lib.settings import secret_values
 
-MIN_VARIABLE = 8
-"""Shorter values of the environment are left alone: nobody said that they are secret, only their name does."""
 _KEYS = ("token", "password", "client-key-data")
 
 

@@ -169,7 +169,9 @@ def _note_attempt(folder: Path, **facts: Any) -> None:
 def _attempt(folder: Path, book: str, values: Parameters, progress: Progress, number: int) -> RunResult:
     """Execute the book once and complete the folder, whatever happened."""
     path = (folder / "journal.jsonl").resolve()
-    run_journal = journal.Journal(path, run_id=folder.name)
+    home = settings().home
+    record = home / journal.FOLDER if home.is_dir() else None
+    run_journal = journal.Journal(path, run_id=folder.name, record=record)
     known = Known(values)
     begun = _Begun(folder, book, now(), monotonic())
     _note_attempt(folder, attempt=number, started_at=begun.at, by=identity(), library_sha256=steps.library())

@@ -156,6 +156,7 @@ def test_a_secret_that_a_book_prints_is_in_no_file_and_on_no_line_of_the_termina
     lines: list[str] = []
     result = runbook.run("06", progress=lines.append)
     assert result.status == "failed" and result.error is not None
+    assert leaking(result.folder.parents[1] / "home") == []
     assert leaking(result.folder) == [] and CANARY not in "".join(lines) + str(result)
     for name in ("output.ipynb", "journal.jsonl", "report.html", "result.json", "figures/f.svg"):
         assert "(redacted)" in (result.folder / name).read_text(), name

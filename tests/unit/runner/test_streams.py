@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from platform_lib.operation import patient
+from platform_lib.wait import until
 
 LONG = """
 import pathlib, sys
@@ -77,3 +78,19 @@ def test_progress_that_fails_for_another_reason_is_heard() -> None:
 
     with pytest.raises(AssertionError):
         patient(wrong)("x")
+
+
+def test_a_test_run_that_is_told_to_end_takes_down_what_its_fixtures_brought_up(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((Path(__file__).parents[2] / "conftest.py").read_text())
+    (tmp_path / "test_it.py").write_text(
+        "import pathlib, time\nimport pytest\n"
+        "@pytest.fixture(scope='session')\ndef live():\n    yield\n    pathlib.Path('down').touch()\n"
+        "def test_it(live):\n    pathlib.Path('started').touch()\n    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:nbval", "-p", "no:nbmake", "-p", "no:cacheprovider", "."]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        started = tmp_path / "started"
+        until(lambda: (started.exists() or None, "not started"), timeout_s=60, wanted="the test")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) != 0
+    assert (tmp_path / "down").exists()
