@@ -172,12 +172,14 @@ def _requests(seen: Seen, samples: Samples, limits: Limits) -> list[Check]:
     """Judge what the probe saw."""
     new, old = samples.version == seen.new_version, samples.version == seen.old_version
     bad = ~samples.good
-    checks = [
-        _baseline(samples.between(until=seen.changed_at), limits),
+    baseline = _baseline(samples.between(until=seen.changed_at), limits)
+    absolute = [
         _lost(samples.between(since=seen.changed_at), limits),
         _errors(int((bad & new).sum()), int(new.sum()), limits),
-        _compare_errors(_bins(samples, new, old, bad), int(new.sum()), limits),
     ]
+    if baseline.status != "pass":  # what failed before the change already is not held against the new version
+        absolute = [replace(one, status="inconclusive") if one.status == "fail" else one for one in absolute]
+    checks = [baseline, *absolute, _compare_errors(_bins(samples, new, old, bad), int(new.sum()), limits)]
     during = old & (samples.intended >= seen.changed_at)
     if limits.slow_ms > 0:
         slow = samples.latency_ms > limits.slow_ms

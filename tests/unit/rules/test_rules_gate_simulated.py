@@ -162,3 +162,12 @@ def test_a_machine_that_became_busy_is_not_held_against_the_version() -> None:
         seen = Seen("2", "1", of, changed_at=5.0, deployment_done=True, argocd_done=True, finished=True)
         found = {check.name: check.status for check in verdict.judge(seen, Limits(slow_ms=100)).checks}
         assert (found["slow requests"], found["latency"]) == (status, status)
+
+
+@pytest.mark.parametrize(("worse", "status"), [(False, "inconclusive"), (True, "fail")])
+def test_a_service_that_failed_before_is_held_against_a_version_only_if_it_is_worse(worse: bool, status: str) -> None:
+    of, rng = samples(4000, rate_rps=200, new_from=5), np.random.default_rng(5)
+    chance = np.where((of.version == "2") & worse, 0.5, 0.05)
+    of = of._replace(status=np.where(rng.random(4000) < chance, 500, 200).astype(np.uint16))
+    seen = Seen("2", "1", of, changed_at=5.0, deployment_done=True, argocd_done=True, finished=True)
+    assert verdict.judge(seen, Limits()).status == status
