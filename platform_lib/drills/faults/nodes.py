@@ -134,14 +134,15 @@ class NodeDrain(OnApp):
 
     def figures(self, fault_at: datetime) -> dict[str, Any]:
         """How the drain went."""
-        return {"pods_evicted": len(self.evicted), "evictions_refused": self.refused, "ready_pods_min": self.lowest}
+        return {"pods_evicted": len(self.evicted), "evictions_refused": self.refused, "serving_pods_min": self.lowest}
 
     def checks(self) -> tuple[Check, ...]:
         """The budget must have held, and the node must be open again."""
         needed = max((int(one.get("status", {}).get("desiredHealthy") or 0) for one in self._budgets()), default=0)
-        lowest = self.lowest if self.lowest is not None else len(self.ready_pods())
-        value = f"{lowest} ready at least, {self.refused} evictions refused and tried again"
-        held = proof("budget held", lowest >= needed, value, f"never below {needed}", otherwise="fail")
+        left = f"{self.lowest} serving pods left after an eviction" if self.lowest is not None else "none was serving"
+        value = f"{left}, {self.refused} refused with 429 and tried again"
+        kept = self.lowest is None or self.lowest >= needed
+        held = proof("budget held", kept, value, f"no eviction leaves fewer than {needed}", otherwise="fail")
         closed = bool(self.kube().get(kube.NODES, self.node)["spec"].get("unschedulable"))
         return held, proof("node open again", not closed, "cordoned" if closed else "open", "open", otherwise="fail")
 
@@ -158,9 +159,9 @@ class NodeDrain(OnApp):
 
     def _evict(self, pod: Obj) -> bool:
         """Ask once for the eviction of a pod; returns whether it is on its way."""
-        self.lowest = min(len(self.ready_pods()), self.lowest if self.lowest is not None else 1_000_000)
         if uid(pod) in self.evicted:
             return True
+        serving = {uid(one) for one in self.ready_pods()}
         try:
             self.kube().evict(name(pod), namespace(pod))
         except NotFound:
@@ -171,6 +172,8 @@ class NodeDrain(OnApp):
             self.refused += 1
             return False
         self.evicted.append(uid(pod))
+        if uid(pod) in serving:
+            self.lowest = min(len(serving) - 1, self.lowest if self.lowest is not None else len(serving))
         return True
 
     def _budgets(self) -> list[Obj]:
