@@ -26,13 +26,15 @@ def dora(
     from platform_lib import cluster
     from platform_lib import dora as dora_
     from platform_lib.cli.output import target_of
+    from platform_lib.wait import now
 
     target = target_of(name)
     history = dora_.load(source.absolute(), app=target) if source else dora_.read(cluster.connect(), target)
     if deployments:
         _list(history.frame(), as_json)
         return
-    show(dora_.measure(history, target, start=_begin(since)), as_json)
+    end = now() if since and not source else None
+    show(dora_.measure(history, target, start=_begin(since), end=end), as_json)
 
 
 def _begin(text: str) -> datetime | None:

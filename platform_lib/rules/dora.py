@@ -299,7 +299,8 @@ def delivery(
         app: Name of the service.
         commits: See ``changes``.
         deployments: See ``changes``; a history that forgets (Argo CD keeps ten rows) gives a short window.
-        start: Begin of the window; None for the first deployment. It decides by the time of deployment.
+        start: Begin of the window by the time of deployment; None, or a time before the first deployment that
+            is known, means that one: a frequency over days nobody recorded would be too low.
         end: End of the window; None for the last deployment.
 
     Returns:
@@ -323,20 +324,25 @@ def delivery(
         ratio("change fail rate", len(failures), len(planned), "deployments that a rollback or hotfix followed"),
         ratio("deployment rework rate", rework, len(rows), "deployments that are a rollback or a hotfix"),
     )
-    return Delivery(app, first, last, estimates, trend(failures), _notes(commits, every, rows))
+    return Delivery(app, first, last, estimates, trend(failures), _notes(commits, every, rows, start))
 
 
 def _window(every: pd.DataFrame, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
-    """Return the window: what was asked for, else from the first to the last deployment."""
+    """Return the window: what was asked for as far as something is known of it, else all deployments."""
     nothing = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-    first = start or (every["utc"].iloc[0].to_pydatetime() if len(every) else end or nothing)
+    known = every["utc"].iloc[0].to_pydatetime() if len(every) else start or end or nothing
+    first = max(start or known, known)
     return first, end or (every["utc"].iloc[-1].to_pydatetime() if len(every) else first)
 
 
-def _notes(commits: pd.DataFrame, every: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, ...]:
+def _notes(commits: pd.DataFrame, every: pd.DataFrame, rows: pd.DataFrame, start: datetime | None) -> tuple[str, ...]:
     """Say what the figures leave out."""
     notes = ["lead time starts at the commit that names the image; review and build before it are not in it"]
     if len(every):
+        if start and start < every["utc"].iloc[0]:
+            notes.append(
+                f"nothing is known before {every['utc'].iloc[0]:%Y-%m-%d %H:%M:%S}, so the window begins there"
+            )
         since = commits[commits["utc"] >= every["utc"].iloc[0]]
         skipped = sorted(set(since["commit"]) - set(every["commit"]))
         if skipped:

@@ -96,6 +96,14 @@ def test_the_window_decides_by_the_time_of_deployment() -> None:
     assert found.estimate("change fail rate").line().startswith("50.0%")
 
 
+def test_days_of_which_nothing_is_known_do_not_lower_the_frequency() -> None:
+    asked = (START - pd.Timedelta(days=300)).to_pydatetime()
+    found = dora.delivery("web", FIVE, FORCE, start=asked)
+    assert found.started_at == at(1).to_pydatetime()
+    assert found.estimates == dora.delivery("web", FIVE, FORCE).estimates
+    assert any("nothing is known before 2026-11-02 09:01:00" in note for note in found.notes)
+
+
 def test_a_service_without_failures_has_a_rate_of_nought_with_an_upper_bound_and_no_recovery_time() -> None:
     found = dora.delivery("web", FIVE.iloc[:1], FORCE.iloc[:1])
     assert found.estimate("change fail rate").value == 0
