@@ -14,6 +14,7 @@ import psutil
 
 from benchmarks import api, frames, gate_live, place, probe
 from benchmarks import gate as simulated
+from benchmarks import journal as record
 from platform_lib import App, Platform, cluster, deploy, drills, gate, image, metrics, rollout, sync
 from platform_lib.providers import state
 from platform_lib.settings import settings
@@ -167,6 +168,7 @@ PARTS = {
     "cluster_loss": lambda: drill("cluster-loss"),
     "api": api_,
     "frames": frames.measure,
+    "journal": record.measure,
     "demo": demo,
 }
 """In the order in which they run; memory early, before load has widened anything."""
