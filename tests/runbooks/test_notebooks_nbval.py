@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TOUR = ROOT / "notebooks" / "01-tour.ipynb"
 PORTS = ("API", "WEB", "WEBSECURE", "TRAEFIK", "PROMETHEUS", "SCRAPE", "KUBELET")
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
@@ -88,7 +89,7 @@ def test_another_output_than_the_saved_one_is_noticed(environment: dict[str, str
     def another_node(cells: list[dict]) -> list[dict]:
         return json.loads(json.dumps(cells[:3]).replace("apqx-agent-1", "apqx-agent-7"))
 
-    book = edited(NOTEBOOKS[0], tmp_path, another_node)
+    book = edited(TOUR, tmp_path, another_node)
     assert "apqx-agent-7" in book.read_text()
     found = compare(book, environment)
     assert found.returncode == 1
@@ -101,7 +102,7 @@ def test_a_stripped_book_passes_unseen_and_is_refused_by_the_house(environment: 
     def stripped(cells: list[dict]) -> list[dict]:
         return [cell | {"execution_count": None, "outputs": []} for cell in cells[:3]]
 
-    book = edited(NOTEBOOKS[0], tmp_path, stripped)
+    book = edited(TOUR, tmp_path, stripped)
     assert compare(book, environment).returncode == 0
     with pytest.raises(AssertionError):
         house_rule(book)
@@ -109,7 +110,7 @@ def test_a_stripped_book_passes_unseen_and_is_refused_by_the_house(environment: 
 
 @pytest.mark.parametrize("lost", [{"execution_count": None}, {"outputs": []}], ids=["counts", "outputs"])
 def test_a_book_that_lost_counts_or_outputs_is_refused_by_the_house(lost: dict, tmp_path: Path) -> None:
-    book = edited(NOTEBOOKS[0], tmp_path, lambda cells: [cell | lost for cell in cells])
+    book = edited(TOUR, tmp_path, lambda cells: [cell | lost for cell in cells])
     with pytest.raises(AssertionError):
         house_rule(book)
 
