@@ -25,21 +25,26 @@ SEEN_S = 40.0
 """metrics.k8s.io shows a pod after two readings: 5 to 10 s here, up to 30 s with metrics-server."""
 
 _BURN = """
-import time
+from time import monotonic, sleep
 share = {share}
 while True:
-    end = time.monotonic() + 0.1 * share
-    while time.monotonic() < end:
+    end = monotonic() + 0.1 * share
+    while monotonic() < end:
         pass
-    time.sleep(0.1 * (1 - share))
+    sleep(0.1 * (1 - share))
 """
+"""What runs in the neighbour; never more than one core, whether the node enforces limits or not."""
 _LEAK = """
-import time
-held = []
-while True:
+from time import sleep
+held, total = [], 0
+while total < {stop_mb}:
     held.append(b"x" * (4 << 20))
-    time.sleep(0.05)
+    total += 4
+    sleep(0.05)
+while True:
+    sleep(60)
 """
+"""Stops at four times the limit: on a node that does not enforce limits the machine must not suffer."""
 
 
 @dataclass(slots=True)
@@ -192,7 +197,7 @@ class MemoryPressure(_Neighbour):
 
     def _container(self) -> Obj:
         return {
-            "command": ["python", "-c", _LEAK],
+            "command": ["python", "-c", _LEAK.format(stop_mb=int(4 * self.size))],
             "resources": {
                 "requests": {"cpu": "10m", "memory": "16Mi"},
                 "limits": {"cpu": "200m", "memory": f"{int(self.size)}Mi"},
