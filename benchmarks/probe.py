@@ -27,6 +27,8 @@ import numpy as np
 from platform_lib import App, Platform, start_probe
 from platform_lib.providers import state
 from platform_lib.settings import settings
+from platform_lib.wire.probe import Probe
+from platform_lib.wire.sender import Spec
 
 RATE_RPS, SECONDS, STALL_S, SLOW_S = 1000, 8.0, 1.0, 0.25
 GIVE_UP_S = 40.0
@@ -37,6 +39,7 @@ def measure(platform: Platform) -> dict[str, Any]:
     """Return figures per sender: what it sent, how late, what it saw of the stall, what it cost."""
     core = max(os.sched_getaffinity(0))
     senders: dict[str, Callable[[], dict[str, Any]]] = {"ours": lambda: _ours(platform)}
+    senders["ours_light_target"] = lambda: _light(platform)
     senders["requests_closed"] = lambda: _other(platform, "requests")
     if importlib.util.find_spec("httpx"):
         senders["httpx_closed"] = lambda: _other(platform, "httpx")
@@ -51,6 +54,16 @@ def measure(platform: Platform) -> dict[str, Any]:
 def _ours(platform: Platform) -> dict[str, Any]:
     """The product's own probe."""
     with start_probe(platform, App(), rate_rps=RATE_RPS) as probe:
+        time.sleep(SECONDS)
+    got = probe.samples()
+    return _summary(got.latency_ms / 1000, got.lag_ms, int((~got.good).sum()), float(np.ptp(got.intended)))
+
+
+def _light(platform: Platform) -> dict[str, Any]:
+    """The product's own probe on a page that costs the server nothing: what the sender alone can do."""
+    url = urlsplit(platform.prometheus_url)
+    spec = Spec(str(url.hostname), url.port or 80, str(url.hostname), "/-/ready", RATE_RPS, 2.0)
+    with Probe(platform.prometheus_url, spec) as probe:
         time.sleep(SECONDS)
     got = probe.samples()
     return _summary(got.latency_ms / 1000, got.lag_ms, int((~got.good).sum()), float(np.ptp(got.intended)))
