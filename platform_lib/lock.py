@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from platform_lib import guard
 from platform_lib.errors import Locked, PlatformError, Unreachable
 from platform_lib.model import to_json
 from platform_lib.providers.state import read_endpoints
@@ -48,6 +49,7 @@ def exclusive(home: Path, *, purpose: str) -> Iterator[None]:
 
     Raises:
         Locked: Somebody else holds it; names the holder, the purpose and since when.
+        GuardRefused: The platform may not be changed from here.
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     note = home / "run.lock.json"
@@ -127,9 +129,10 @@ class _Keeper:
 
     def _take(self, ended: str = "") -> None:
         """Take the Lease of the platform whose endpoints the state folder names."""
-        current = settings()
+        current, platform = settings(), read_endpoints(self._home)
+        guard.check(platform, self._purpose)
         lease = Lease(
-            read_endpoints(self._home),
+            platform,
             current.lease_namespace,
             holder=identity(),
             token=self._token,

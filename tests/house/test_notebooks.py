@@ -87,3 +87,9 @@ def test_books_import_public_names_only(path: Path) -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("platform_lib"):
                 assert node.module == "platform_lib", ast.unparse(node)
                 assert {alias.name for alias in node.names} <= set(platform_lib.__all__), ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_keeps_its_plan_so_that_it_can_be_approved(path: Path) -> None:
+    """An approved run changes nothing before ``notebook.plan`` has compared the plan with the approved one."""
+    assert sum("plan = notebook.plan(" in source(cell) for cell in cells(path, "code")) == 1

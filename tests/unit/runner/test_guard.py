@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from platform_lib import cluster, deploy, drills, gate, guard, rollback, rollout, sync
+from platform_lib import cluster, deploy, drills, gate, guard, rollback, rollout, runbook, sync
 from platform_lib.errors import GuardRefused
 from platform_lib.model import App, Platform
+from platform_lib.providers.state import write_endpoints
 from platform_lib.wire import kube
 from platform_lib.wire.git import repository
 
@@ -92,3 +93,12 @@ def test_an_approved_run_changes_nothing_before_its_plan_was_shown(production, m
         guard.check(production, "deploy")
     guard.confirm("a" * 64)
     guard.check(production, "deploy")
+
+
+def test_a_run_on_another_context_is_refused_before_its_folder_is_made(production, monkeypatch, tmp_path: Path) -> None:
+    write_endpoints(production)
+    monkeypatch.setenv("APQX_HOME", str(production.home))
+    monkeypatch.setenv("APQX_RUNS_DIR", str(tmp_path / "runs"))
+    with pytest.raises(GuardRefused, match=r"'prod-eu' - not on the allow-list .* runbook 02-deploy would change it"):
+        runbook.run("02", {"dry_run": False})
+    assert not (tmp_path / "runs").exists()
