@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _OPENING = {"incident": ("opened",), "drill": ("injected", "fault")}
-_CLOSING = {"incident": ("resolved",), "drill": ("recovered", "undone", "verified")}
+_CLOSING = {"incident": ("mitigated", "resolved"), "drill": ("recovered", "undone", "verified")}
+"""An incident is over for its users when it is mitigated; what comes after is work of the people on duty."""
 
 
 def history(
@@ -67,32 +68,31 @@ def incidents(record: pd.DataFrame, service: str = "") -> list[Incident]:
     """Return the labelled incidents of a record.
 
     Args:
-        record: Frame of ``journal.frame``: incidents (``opened`` to ``resolved``) and drills (``injected`` or
-            ``fault`` to ``recovered``).
+        record: Frame of ``journal.frame``: incidents (``opened`` to ``mitigated`` or ``resolved``) and drills
+            (``fault`` or ``injected`` to ``recovered``); a drill that is also an incident counts once.
         service: Only of this application; empty takes all.
 
     Returns:
         In order of time; one without an end lasts until the end of the data.
     """
-    begun: dict[tuple[str, str], Incident] = {}
+    begun: dict[str, Incident] = {}
     for row in record.sort_values("utc", kind="stable").to_dict("records"):
         source, data = row["source"], row["data"] if isinstance(row["data"], Mapping) else {}
         if source not in _OPENING or not _concerns(service, row["subject"], data):
             continue
-        name = str(data.get("incident") or data.get("drill") or data.get("scenario") or row["run_id"] or row["subject"])
-        key, moment = (source, name), row["utc"].timestamp()
-        open_ = begun.get(key)
-        if row["kind"] in _OPENING[source] and open_ is None:
-            begun[key] = Incident(name, float(data.get("started_s") or moment), None)
-        elif row["kind"] in _CLOSING[source] and open_ is not None and open_.end_s is None:
-            begun[key] = open_._replace(end_s=moment)
+        name = str(data.get("incident") or row["cause"] or row["run_id"] or row["subject"])
+        moment, known = row["utc"].timestamp(), begun.get(name)
+        if row["kind"] in _OPENING[source] and known is None:
+            begun[name] = Incident(name, moment, None)
+        elif row["kind"] in _CLOSING[source] and known is not None and known.end_s is None:
+            begun[name] = known._replace(end_s=moment)
     return sorted(begun.values(), key=lambda incident: incident.start_s)
 
 
 def _concerns(service: str, subject: str, data: Mapping[str, Any]) -> bool:
     """Tell whether a record is about the service."""
     named = data.get("service") or data.get("app")
-    return not service or subject == service or named == service or (named is None and "/" in subject)
+    return not service or service in (subject, named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,15 +198,25 @@ def test_too_little_history_is_refused() -> None:
 def written(path: Path) -> Path:
     record = journal.Journal(path)
     record.append("incident", "opened", "shop", incident="inc-1", service="shop")
-    record.append("drill", "fault", "other", scenario="pod-loss")
-    record.append("incident", "resolved", "shop", incident="inc-1", service="shop")
-    record.append("drill", "injected", "shop", scenario="node-loss")
+    record.append("incident", "mitigated", "shop", incident="inc-1", service="shop")
+    record.append("drill", "fault", "pod-loss", cause="drill-7")
+    record.append("incident", "opened", "shop", cause="drill-7", incident="drill-7", service="shop")
+    record.append("drill", "fault", "pod-loss", cause="drill-8")
+    record.append("incident", "opened", "other", cause="drill-8", incident="drill-8", service="other")
+    record.append("drill", "recovered", "pod-loss", cause="drill-8")
     return path
 
 
-def test_incidents_and_drills_of_the_record_are_labels(tmp_path: Path) -> None:
-    found = slo.incidents(journal.read(written(tmp_path / "journal.jsonl")), "shop")
-    assert [(one.name, one.end_s is None) for one in found] == [("inc-1", False), ("node-loss", True)]
+def test_incidents_and_drills_of_the_record_are_labels_each_once(tmp_path: Path) -> None:
+    record = journal.read(written(tmp_path / "journal.jsonl"))
+    found = slo.incidents(record, "shop")
+    assert [(one.name, one.end_s is None) for one in found] == [("inc-1", False), ("drill-7", True)]
+    everything = slo.incidents(record)
+    assert [(one.name, one.end_s is None) for one in everything] == [
+        ("inc-1", False),
+        ("drill-7", True),
+        ("drill-8", False),
+    ]
 
 
 def test_the_command_works_from_files_alone(tmp_path: Path, monkeypatch) -> None:
