@@ -255,3 +255,12 @@ def test_the_embedded_platform_has_every_part() -> None:
 @pytest.mark.parametrize(("text", "cores"), [("250m", 0.25), ("1", 1.0), ("600000000n", 0.6), ("500u", 0.0005)])
 def test_processor_quantities(text: str, cores: float) -> None:
     assert pressure._cores(text) == pytest.approx(cores)
+
+
+def test_a_neighbour_that_gets_nothing_is_no_pressure_and_no_error(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pressure, "SEEN_S", 0.05)
+    monkeypatch.setattr(fake, "create", lambda *_: None, raising=False)
+    fault = pressure.CpuPressure(platform(), APP, "a", "image@sha256:1", 0.6)
+    fault.inject()
+    (seen,) = fault.checks()
+    assert (seen.status, "no reading yet" in seen.value) == ("inconclusive", True)
