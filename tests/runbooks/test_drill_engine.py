@@ -128,13 +128,12 @@ def test_a_safeguard_stops_a_drill_that_breaks_more_than_it_should(live: dict[st
 
 
 def test_the_runbook_keeps_a_journal_for_other_tools(live: dict[str, str]) -> None:
-    result = runbook.run("05", {"dry_run": False, "scenario": "pod-loss", "rate_rps": 50.0})
-    assert result.ok, result.error
+    result = runbook.run("05", {"dry_run": False, "scenario": "drift", "rate_rps": 50.0})
     journal = json.loads((result.folder / "journal.json").read_text())
     assert journal["status"] == "completed" and journal["steady_states"]["after"]["steady_state_met"] is True
     page = Path(live["APQX_RUNS_DIR"]) / "drills.html"
     done = apqx("drill", "score")
-    assert done.returncode == 0 and page.is_file() and "pod-loss" in page.read_text()
+    assert done.returncode == 0 and page.is_file() and "drift" in page.read_text()
 
 
 def test_the_commands_are_listed() -> None:
