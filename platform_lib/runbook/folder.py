@@ -185,7 +185,8 @@ def step_rows(folder: Path) -> tuple[dict[str, Any], ...]:
     for line in steps.read(folder):
         row = {key: line.get(key, "") for key in ("utc", "step", "event", "why")}
         if rows and rows[-1]["event"] == "started" and rows[-1]["step"] == row["step"] and row["event"] == "finished":
-            row["why"] = rows.pop()["why"]
+            why = rows.pop()["why"]
+            row["why"] = f"done again, {why}" if why else ""
         rows.append(row)
     return tuple(row | {"event": "cut off" if row["event"] == "started" else row["event"]} for row in rows)
 

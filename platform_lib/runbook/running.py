@@ -145,7 +145,7 @@ def _refuse_altered(folder: Path) -> None:
 
 def _put_aside(folder: Path, number: int) -> None:
     """Keep what the last attempt left under its number."""
-    for name in ("output.ipynb", "result.json", "record.json"):
+    for name in ("output.ipynb", "result.json", "record.json", "plan.json"):
         path = folder / name
         if path.is_file():
             path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
