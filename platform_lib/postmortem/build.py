@@ -29,7 +29,7 @@ LEAD_S = 60.0
 """A window that was found from an incident's labels begins so long before, and ends so long after."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PostMortem:
     """The facts of one incident.
 
@@ -92,6 +92,8 @@ class PostMortem:
 
     def __str__(self) -> str:
         return "\n".join(f"{label:<13} {value}" for label, value in self.rows())
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         from html import escape
