@@ -15,6 +15,8 @@ from platform_lib.journal.schema import moment
 
 BACK_DAYS = 2
 """Kubernetes keeps events for an hour; what must be known for longer is repeated in a checkpoint each day."""
+_OWN = ("kubernetes", "prometheus", "collector")
+"""Sources that nobody but the collector writes."""
 
 
 class Known:
@@ -86,15 +88,18 @@ class Known:
                 self._learn(record["source"], record["kind"], record["uid"], record["data"])
                 if record["kind"] == "checkpoint":
                     self.checkpoint_day = record["utc"][:10]
-                self.last_seen = max(self.last_seen or moment(record["seen_utc"]), moment(record["seen_utc"]))
+                if record["source"] in _OWN:  # what others write says nothing about when the collector last looked
+                    self.last_seen = max(self.last_seen or moment(record["seen_utc"]), moment(record["seen_utc"]))
 
     def _learn(self, source: str, kind: str, uid: str, data: Mapping[str, Any]) -> None:
         """Take over what one record says."""
-        if uid:
+        # A deploy records its commit too, without its files: git still has to tell it, and the walk to reach it.
+        others = (source, kind) == ("git", "commit") and "files" not in data
+        if uid and not others:
             self._uids.add((source, uid))
         if (source, kind) == ("collector", "checkpoint"):
             self.values, self.alerts = dict(data["values"]), dict(data["alerts"])
-        elif (source, kind) == ("git", "commit"):
+        elif (source, kind) == ("git", "commit") and not others:
             self.values["head"] = data.get("commit", "")
         elif (source, kind) == ("prometheus", "alert"):
             if data["state"] == "firing":

@@ -217,3 +217,21 @@ def test_a_fact_is_dated_now_where_the_source_does_not_say(folder: Path) -> None
     Known(folder, now()).append(Fact("argocd", "sync", "a", uid="1"))
     (row,) = journal.frame(folder).to_dict("records")
     assert row["utc"] == row["seen_utc"]
+
+
+def test_a_commit_that_a_deploy_recorded_while_the_collector_was_away_does_not_hide_those_before_it(
+    folder: Path,
+) -> None:
+    mine = {"commit": "abc", "committed_at": "2026-03-01T12:00:00Z", "author": "a", "message": "m", "files": []}
+    Known(folder, NOON).append(facts.of_commit(mine))
+    book = Journal(None, record=folder)
+    book.append("git", "commit", "sample-app", at=NOON + timedelta(hours=1), commit="def")
+    again = Known(folder, NOON)
+    assert again.values["head"] == "abc" and again.knows("git", "abc") and not again.knows("git", "def")
+
+
+def test_what_others_record_does_not_shorten_the_look_back_of_a_collector_that_was_away(folder: Path) -> None:
+    Journal(None, record=folder).append("deploy", "outcome", "sample-app")
+    assert Known(folder, now()).last_seen is None
+    Journal(None, record=folder).append("collector", "stopped", "apqx")
+    assert Known(folder, now()).last_seen is not None
