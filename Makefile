@@ -44,7 +44,8 @@ doctor: $(RUNTIME) ## what this machine has and what is missing
 	@$(APQX) doctor
 
 lab: $(RUNTIME) $(LAB) ## JupyterLab on the runbooks, on loopback, protected by a token
-	@exec .venv-lab/bin/jupyter lab --ip=127.0.0.1 --no-browser --LabApp.default_url=/lab/tree/runbooks
+	@exec env APQX_RUNS_DIR="$(CURDIR)/runs" JUPYTER_CONFIG_PATH="$(CURDIR)/scripts/lab" \
+	    PYTHONSTARTUP="$(CURDIR)/scripts/lab/startup.py" .venv-lab/bin/jupyter lab
 
 test: $(DEV) ## the whole test suite, from nothing
 	@set -e; PATH="$$PATH:$$($(PY) -m platform_lib.providers.tools --folders)"; export PATH; groups=; for folder in $(NOTEBOOK_TESTS); do [ -d $$folder ] && groups="$$groups $$folder"; done; \
@@ -57,6 +58,7 @@ check: $(DEV) ## ruff, mypy, import contracts, house tests
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
+	@$(APQX) slo rules --check
 	@$(PY) -m pytest $(PLAIN) -q tests/house
 
 fmt: $(DEV) ## format the code
@@ -66,8 +68,8 @@ fmt: $(DEV) ## format the code
 bench: $(RUNTIME) ## measure; writes benchmarks/results/latest.json and prints a table
 	@$(PY) -m benchmarks
 
-drill: $(RUNTIME) ## lose a pod on purpose and measure; SCENARIO=node-loss|cluster-loss|drift for others
-	@$(APQX) run 05-dr-drill -p scenario=$(or $(SCENARIO),pod-loss) -p confirm=$(or $(CONFIRM),apqx) -p dry_run=false
+drill: $(RUNTIME) ## every drill of the catalogue, one after the other, and one page; SCENARIO=pod-loss for one
+	@$(APQX) $(if $(SCENARIO),drill run $(SCENARIO),drill all) --confirm $(or $(CONFIRM),apqx)
 
 clean: ## take the platform down and delete the environments; git repository, images and runs stay
 	@[ ! -x $(APQX) ] || $(APQX) down

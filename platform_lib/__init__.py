@@ -3,13 +3,17 @@
 Operations are modules, read as sentences: ``deploy.deploy(platform, app, ...)``, ``sync.state(platform, app)``.
 Each takes a ``Platform`` first, then an ``App``; the rest is by keyword. The map, top to bottom:
 
-    runbook drills                                  run books and rehearse failures
+    shelf runbook scorecard                         list and run books, score drills
+    postmortem archive                              explain an incident, also without its platform
+    drills gate                                     rehearse failures; deploy and take back what is worse
     cluster deploy rollout rollback                 change something: look, plan, act
-    sync metrics                                    see what is, wait for what shall be
+    sync metrics slo dora collect                   see what is, wait for what shall be, write down what was
+    operation steps lock approval                   what surrounds each change of a run
     providers image                                 how a cluster and an image come to be
     wire                                            one file per protocol: Kubernetes, Argo CD, Prometheus, git, HTTP
     journal                                         the record of what happened
-    rules                                           pure decisions: verdicts, targets, downtime
+    guard redact                                    what may be changed, what must not be written
+    rules                                           pure decisions: verdicts, objectives, change-points, timelines
     settings wait model errors                      configuration, time, values, failures
 
 ``embedded`` is a program of its own, started by ``providers.embedded``. Values, ``start_probe`` and ``fetch``
@@ -23,6 +27,7 @@ from typing import Any
 
 _MODULES = frozenset(
     {
+        "archive",
         "cluster",
         "deploy",
         "doctor",
@@ -35,10 +40,12 @@ _MODULES = frozenset(
         "notebook",
         "parameters",
         "plots",
+        "postmortem",
         "rollback",
         "rollout",
         "runbook",
         "shelf",
+        "slo",
         "sync",
     }
 )
@@ -67,6 +74,7 @@ __all__ = [
     "ProbeResult",
     "Revision",
     "Verdict",
+    "archive",
     "cluster",
     "deploy",
     "doctor",
@@ -80,10 +88,12 @@ __all__ = [
     "notebook",
     "parameters",
     "plots",
+    "postmortem",
     "rollback",
     "rollout",
     "runbook",
     "shelf",
+    "slo",
     "start_probe",
     "sync",
 ]
