@@ -1,9 +1,9 @@
 """How does the Prometheus configuration from the cluster become one that runs here? Pure; no I/O.
 
 The ConfigMaps ``prometheus-config``, ``prometheus-rules`` and ``prometheus-slo-rules`` of the namespace
-``monitoring`` are the same on every platform. Only what differs by platform is rewritten: Debian's Prometheus has no Kubernetes service
-discovery compiled in, so ``kubernetes_sd_configs`` become ``http_sd_configs`` against the scraper, which
-serves the same ``__meta_kubernetes_*`` labels. Relabelling rules are left as they are.
+``monitoring`` are the same on every platform. Only what differs by platform is rewritten: Debian's Prometheus has
+no Kubernetes service discovery compiled in, so ``kubernetes_sd_configs`` become ``http_sd_configs`` against the
+scraper, which serves the same ``__meta_kubernetes_*`` labels. Relabelling rules are left as they are.
 """
 
 from __future__ import annotations
