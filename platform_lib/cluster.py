@@ -125,7 +125,8 @@ def down(*, purge: bool = False, confirm: str | None = None, progress: Progress 
             hint=f"pass confirm={found.platform.name}",
         )
     outcome = found.down(purge=purge, progress=progress or _silent)
-    _note("down", outcome)
+    if not purge:  # a record of it would be the first of a new record
+        _note("down", outcome)
     return outcome
 
 
@@ -139,7 +140,7 @@ def plan_down(*, purge: bool = False) -> Plan:
             Step("delete", str(found.layout.cluster), "store, keys, logs and time series go with the cluster"),
         ]
     if purge and found.is_seeded():
-        steps.append(Step("delete", "git repository and images", "purge was asked for"))
+        steps.append(Step("delete", "git repository, images and the record", "purge was asked for"))
     return Plan(f"take down platform {found.platform.name}", tuple(steps), {"purge": purge})
 
 

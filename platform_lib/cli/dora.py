@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from platform_lib.cli.output import AppName, AsJson, show, table
-from platform_lib.errors import InvalidInput
+from platform_lib.cli.times import begin_of
 
 commands = typer.Typer()
 
@@ -33,29 +32,9 @@ def dora(
     if deployments:
         _list(history.frame(), as_json)
         return
+    start = begin_of("--since", since, now()) if since else None
     end = now() if since and not source else None
-    show(dora_.measure(history, target, start=_begin(since), end=end), as_json)
-
-
-def _begin(text: str) -> datetime | None:
-    """Read the begin of the window; a length counts back from now."""
-    import pandas as pd
-
-    from platform_lib.wait import now
-
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except ValueError:
-        length = pd.to_timedelta(text, errors="coerce")
-    if pd.isna(length):
-        raise InvalidInput(
-            f"--since {text!r} - no date and no length", hint="for example: --since 30d, --since 2026-11-01"
-        )
-    begin: datetime = now() - length.to_pytimedelta()
-    return begin
+    show(dora_.measure(history, target, start=start, end=end), as_json)
 
 
 def _list(frame: Any, as_json: bool) -> None:

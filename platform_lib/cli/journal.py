@@ -8,29 +8,27 @@ from typing import Annotated, Any
 import typer
 
 from platform_lib.cli.output import AsJson, steps, table
+from platform_lib.cli.times import begin_of
 
 journal_app = typer.Typer(help="The record of what happened.", no_args_is_help=True)
 
 
 @journal_app.command("show")
 def show_records(
-    since_s: Annotated[float, typer.Option("--since-s", min=1, help="Look back so many seconds.")] = 3600.0,
+    since: Annotated[str, typer.Option(help="Begin: a date, or a length such as 10m or 2d.")] = "1h",
     source: Annotated[str | None, typer.Option(help="Only this source, for example argocd.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only this kind, for example operation.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only about this, for example sample-app.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the records of a time window, oldest first."""
-    from datetime import timedelta
-
     from platform_lib import journal
     from platform_lib.rules.wording import sentence
     from platform_lib.settings import settings
     from platform_lib.wait import now
 
-    found = journal.frame(
-        settings().home, start=now() - timedelta(seconds=since_s), source=source, kind=kind, subject=subject
-    )
+    start = begin_of("--since", since, now())
+    found = journal.frame(settings().home, start=start, source=source, kind=kind, subject=subject)
     records: list[dict[str, Any]] = found.to_dict("records")  # type: ignore[assignment]
     if as_json:
         for record in records:

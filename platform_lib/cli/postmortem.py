@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from platform_lib.cli.output import AsJson, show, steps, target_of
+from platform_lib.cli.times import length_of, moment_of
 from platform_lib.errors import EXIT_FAILED, InvalidInput
 
 postmortem_app = typer.Typer(no_args_is_help=False, invoke_without_command=True)
@@ -19,7 +20,6 @@ Start = Annotated[str, typer.Option("--start", help="First moment, ISO 8601; UTC
 End = Annotated[str, typer.Option("--end", help="Last moment; default now.")]
 Incident = Annotated[str, typer.Option("--incident", help="Id of an incident whose labels are in the record.")]
 Run = Annotated[str, typer.Option("--run", help="Window of a run, as `apqx runs` shows it.")]
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RUN_MARGIN_S = 5.0
 
 
@@ -106,42 +106,18 @@ def archive_(
 
 def _window(since: str, start: str, end: str, run: str) -> tuple[datetime | None, datetime | None]:
     """Return first and last moment as far as the options give them."""
-    from datetime import timedelta
-
     from platform_lib.wait import now
 
     if sum(map(bool, (since, start, run))) > 1:
         raise InvalidInput("window - more than one of --since, --start and --run was given", hint="keep one")
     if run:
         return _of_run(run)
-    last = _moment("--end", end) if end else None
+    last = moment_of("--end", end) if end else None
     if since:
         last = last or now()
-        return last - timedelta(seconds=_seconds(since)), last
-    first = _moment("--start", start) if start else None
+        return last - length_of("--since", since), last
+    first = moment_of("--start", start) if start else None
     return first, last or (now() if first else None)
-
-
-def _seconds(text: str) -> float:
-    """Read a duration."""
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS_S or not number.replace(".", "", 1).isdigit():
-        raise InvalidInput(
-            f"--since {text!r} - a number with s, m, h or d was expected", hint="for example --since 30m"
-        )
-    return float(number) * _UNITS_S[unit]
-
-
-def _moment(option: str, text: str) -> datetime:
-    """Read a moment; without a zone it is UTC."""
-    from datetime import UTC
-
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        hint = "for example 2026-01-05T12:00:00Z"
-        raise InvalidInput(f"{option} {text!r} - a moment in ISO 8601 was expected", hint=hint) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _of_run(run: str) -> tuple[datetime, datetime]:
@@ -155,7 +131,7 @@ def _of_run(run: str) -> tuple[datetime, datetime]:
     try:
         result = json.loads(path.read_text())
         margin = timedelta(seconds=_RUN_MARGIN_S)
-        first = _moment("run", result["started_at"])
+        first = moment_of("run", result["started_at"])
         return first - margin, first + timedelta(seconds=float(result["duration_s"])) + margin
     except (OSError, ValueError, KeyError) as error:
         raise InvalidInput(f"run {run!r} - has no result that can be read", hint="see: apqx runs") from error

@@ -12,6 +12,7 @@ from platform_lib.collect.facts import Fact
 from platform_lib.journal import Journal, decoded
 from platform_lib.journal.record import day_file, told_on
 from platform_lib.journal.schema import moment
+from platform_lib.wait import now
 
 BACK_DAYS = 2
 """Kubernetes keeps events for an hour; what must be known for longer is repeated in a checkpoint each day."""
@@ -29,29 +30,28 @@ class Known:
 
     def __init__(self, folder: Path, today: datetime) -> None:
         self._journal = Journal(None, record=folder)
-        self._uids: set[tuple[str, str]] = set()
+        self._uids: dict[date, set[tuple[str, str]]] = {}
         self._lock = threading.Lock()
         self.values: dict[str, Any] = {}
         self.alerts: dict[str, Mapping[str, str]] = {}
         self.last_seen: datetime | None = None
         self.checkpoint_day = ""
-        self._folder, self._days = folder, set[date]()
+        self._folder = folder
         for back in reversed(range(BACK_DAYS)):
             then = today - timedelta(days=back)
-            self._days.add(then.astimezone(UTC).date())
+            self._uids[then.astimezone(UTC).date()] = set()
             self._load(day_file(folder, then))
 
     def append(self, fact: Fact) -> bool:
         """Write a fact unless the record holds it; return whether it was new."""
         with self._lock:
-            if fact.at is not None:
-                self._recall(fact.at.astimezone(UTC).date())
-            if (fact.source, fact.uid) in self._uids:
+            at = fact.at or now()
+            if self._has(fact.source, fact.uid, fact.at):
                 return False
             self._journal.append(
-                fact.source, fact.kind, fact.subject, cause=fact.cause, at=fact.at, uid=fact.uid, **fact.data
+                fact.source, fact.kind, fact.subject, cause=fact.cause, at=at, uid=fact.uid, **fact.data
             )
-            self._learn(fact.source, fact.kind, fact.uid, fact.data)
+            self._learn(fact.source, fact.kind, fact.uid, fact.data, at)
         return True
 
     def say(self, kind: str, subject: str, **data: Any) -> None:
@@ -65,19 +65,22 @@ class Known:
         if day != self.checkpoint_day:
             self.checkpoint_day = day
             self.say("checkpoint", "collector", values=dict(self.values), alerts=dict(self.alerts))
+            with self._lock:
+                oldest = today.astimezone(UTC).date() - timedelta(days=BACK_DAYS)
+                self._uids = {day: uids for day, uids in self._uids.items() if day >= oldest}
 
-    def knows(self, source: str, uid: str) -> bool:
-        """Whether the record holds a fact."""
-        return (source, uid) in self._uids
+    def _has(self, source: str, uid: str, at: datetime | None) -> bool:
+        """Whether the record holds a fact; an older day is read the first time a fact of it is told again.
 
-    def _recall(self, day: date) -> None:
-        """Learn which facts an older day holds, the first time one of that day is told again.
-
-        An Application tells its last operation, and a pod its last restart, however long ago that was.
+        An Application tells its last operation, and a pod its last restart, however long ago that was. A fact
+        without a time is one of these days.
         """
-        if day not in self._days:
-            self._days.add(day)
-            self._uids |= told_on(self._folder, day)
+        if at is None:
+            return any((source, uid) in uids for uids in self._uids.values())
+        day = at.astimezone(UTC).date()
+        if day not in self._uids:
+            self._uids[day] = told_on(self._folder, day)
+        return (source, uid) in self._uids[day]
 
     def _load(self, path: Path) -> None:
         """Learn from one day."""
@@ -85,18 +88,19 @@ class Known:
             return
         with path.open(encoding="utf-8", errors="replace") as file:
             for record in filter(None, map(decoded, file)):
-                self._learn(record["source"], record["kind"], record["uid"], record["data"])
+                at = moment(record["utc"])
+                self._learn(record["source"], record["kind"], record["uid"], record["data"], at)
                 if record["kind"] == "checkpoint":
                     self.checkpoint_day = record["utc"][:10]
                 if record["source"] in _OWN:  # what others write says nothing about when the collector last looked
                     self.last_seen = max(self.last_seen or moment(record["seen_utc"]), moment(record["seen_utc"]))
 
-    def _learn(self, source: str, kind: str, uid: str, data: Mapping[str, Any]) -> None:
+    def _learn(self, source: str, kind: str, uid: str, data: Mapping[str, Any], at: datetime) -> None:
         """Take over what one record says."""
         # A deploy records its commit too, without its files: git still has to tell it, and the walk to reach it.
         others = (source, kind) == ("git", "commit") and "files" not in data
         if uid and not others:
-            self._uids.add((source, uid))
+            self._uids.setdefault(at.astimezone(UTC).date(), set()).add((source, uid))
         if (source, kind) == ("collector", "checkpoint"):
             self.values, self.alerts = dict(data["values"]), dict(data["alerts"])
         elif (source, kind) == ("git", "commit") and not others:

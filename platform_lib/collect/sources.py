@@ -72,9 +72,9 @@ class Looking(threading.Thread):
         while not self._stop_event.is_set():
             try:
                 self._look()
-            except PlatformError as error:
+            except (PlatformError, OSError) as error:  # OSError: a full disk; the record goes on when there is room
                 if self.blind_since is None:
-                    self.blind_since, self.reason = now(), error.message
+                    self.blind_since, self.reason = now(), str(error)
                 pause_s = min(pause_s * 2, BACKOFF_S)
             else:
                 pause_s = LOOK_S
@@ -103,8 +103,7 @@ class Git:
         if head == self._head and self._looked:
             return
         for commit in self._repository.history(since=self._head):
-            if not self._known.knows("git", commit["commit"]):
-                self._known.append(facts.of_commit(commit))
+            self._known.append(facts.of_commit(commit))
         self._head, self._looked = head, True
 
 

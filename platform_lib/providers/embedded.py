@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from platform_lib import journal
 from platform_lib.errors import (
     BootstrapFailed,
     InvalidInput,
@@ -216,7 +217,7 @@ class Embedded:
     # -- down --------------------------------------------------------------------------------------------
 
     def down(self, *, purge: bool = False, progress: Progress) -> Outcome:
-        """Destroy the cluster: no process, port or mount stays; git and images stay unless ``purge``.
+        """Destroy the cluster: no process, port or mount stays; git, images and the record stay unless ``purge``.
 
         Raises:
             UndoFailed: Something could not be ended.
@@ -229,14 +230,15 @@ class Embedded:
             with stages.stage("delete"):
                 shutil.rmtree(self.layout.cluster, ignore_errors=False) if self.layout.cluster.exists() else None
                 self.layout.endpoints.unlink(missing_ok=True)
-                for folder in (self.layout.git.parent, self.layout.images, self._clones()) if purge else ():
+                for folder in self._kept() if purge else ():
                     shutil.rmtree(folder, ignore_errors=True)
-        kept = "git and images are deleted too" if purge else "git and images are kept"
+        kept = f"git, images and the record are {'deleted too' if purge else 'kept'}"
         return stages.outcome("down", f"{self.platform.name} is gone; {kept}")
 
-    def _clones(self) -> Path:
-        """Return the folder of private clones, worthless without their remote."""
-        return self.settings.home / "clones"
+    def _kept(self) -> tuple[Path, ...]:
+        """Return what survives a cluster: git with its private clones, images, the record and past drills."""
+        home = self.settings.home
+        return self.layout.git.parent, self.layout.images, home / "clones", home / journal.FOLDER, home / "drills"
 
     def _stop(self) -> None:
         """End every process in order; kill what does not leave; make sure nothing is left."""

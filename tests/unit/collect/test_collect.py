@@ -227,7 +227,18 @@ def test_a_commit_that_a_deploy_recorded_while_the_collector_was_away_does_not_h
     book = Journal(None, record=folder)
     book.append("git", "commit", "sample-app", at=NOON + timedelta(hours=1), commit="def")
     again = Known(folder, NOON)
-    assert again.values["head"] == "abc" and again.knows("git", "abc") and not again.knows("git", "def")
+    theirs = {**mine, "commit": "def", "committed_at": "2026-03-01T13:00:00Z"}
+    assert again.values["head"] == "abc"
+    assert not again.append(facts.of_commit(mine)) and again.append(facts.of_commit(theirs))
+    assert len(journal.frame(folder)) == 2
+
+
+def test_the_memory_of_old_days_is_let_go_and_read_again_when_asked_for(folder: Path) -> None:
+    known = Known(folder, NOON)
+    fact = Fact("argocd", "operation", "a", uid="1", at=NOON)
+    assert known.append(fact)
+    known.checkpoint(NOON + timedelta(days=9))
+    assert not known._uids and not known.append(fact)
 
 
 def test_what_others_record_does_not_shorten_the_look_back_of_a_collector_that_was_away(folder: Path) -> None:
