@@ -1,6 +1,7 @@
 """A small shelf of books for the runner: no platform needed."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -44,5 +45,6 @@ def live(tmp_path_factory: pytest.TempPathFactory):
     """One platform for all tests of this folder that need one; yields its settings as variables."""
     from live import running
 
-    with running(tmp_path_factory.mktemp("live"), 93) as env:
+    # Two test runs on one machine must not take each other's pod addresses.
+    with running(tmp_path_factory.mktemp("live"), 100 + os.getpid() % 100) as env:
         yield env

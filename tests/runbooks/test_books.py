@@ -12,6 +12,7 @@ import pytest
 
 from platform_lib import App, cluster, runbook, sync
 from platform_lib.evidence import verify_manifest
+from platform_lib.parameters import MODELS
 from platform_lib.wire import kube
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
@@ -51,7 +52,7 @@ def specs() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(runbook.MODELS))
+@pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_dry_run_plans_and_changes_nothing(live: dict[str, str], name: str) -> None:
     before = head(live), specs()
     result = runbook.run(name)

@@ -38,10 +38,15 @@ def collector(platform: Platform) -> int:
 
 
 def of_the_app(platform: Platform) -> psutil.Process:
-    """The main process of one container of the application: the innermost with its command line."""
+    """The main process of one container of the application: the newest, outermost with its command line."""
+
+    def is_app(process: psutil.Process | None) -> bool:
+        return process is not None and process.cmdline()[-2:] == ["-m", "sample_app"]
+
     roots = [entry["pid"] for entry in state.processes(state.Layout(platform.home)).values() if state.alive(entry)]
     below = [child for root in roots for child in psutil.Process(root).children(recursive=True)]
-    return next(child for child in below if child.cmdline()[-2:] == ["-m", "sample_app"] and not child.children())
+    mains = [child for child in below if is_app(child) and not is_app(child.parent())]
+    return max(mains, key=psutil.Process.create_time)  # an older one may be leaving: it is not restarted
 
 
 def test_what_happens_is_on_record_once_also_after_the_collector_was_killed(live: dict[str, str]) -> None:
