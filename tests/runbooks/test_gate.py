@@ -13,6 +13,7 @@ import pytest
 
 from platform_lib import App, cluster, deploy, gate, image, journal, sync
 from platform_lib.errors import GateFailed, GateUndecided, InvalidInput
+from platform_lib.rules import manifests
 from platform_lib.rules.verdict import Limits
 from platform_lib.wait import until
 from platform_lib.wire.git import repository
@@ -96,8 +97,9 @@ def test_too_few_requests_decide_nothing_and_say_what_would_be_enough(live: dict
 
 
 def test_the_version_that_runs_is_refused_before_anything_changes(live: dict[str, str]) -> None:
+    steady()
     platform = cluster.connect()
-    running, head = sync.state(platform, APP).pods[0].version, repository(platform).head()
+    running, head = manifests.version_of(sync.deployment(platform, APP) or {}), repository(platform).head()
     with pytest.raises(InvalidInput, match="runs already"):
         gated(running)
     assert repository(platform).head() == head

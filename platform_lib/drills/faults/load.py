@@ -9,12 +9,15 @@ from typing import Any, ClassVar, Self
 from platform_lib.drills.faults.base import OnApp, Seen, proof
 from platform_lib.errors import InvalidInput, PlatformError
 from platform_lib.model import App, Check, Obj, Platform, Step
+from platform_lib.wait import until
 from platform_lib.wire import kube
 from platform_lib.wire.probe import Probe, fetch, start_probe
 
 AUTOSCALERS = "autoscaling/v2/horizontalpodautoscalers"
 POD_METRICS = "metrics.k8s.io/v1beta1/pods"
 SERVED_MIN = 0.95
+READINGS_S = 45.0
+"""A new pod has a reading after two looks at it; metrics-server looks every 15 s."""
 
 
 def autoscaler(platform: Platform, app: App) -> Obj | None:
@@ -46,8 +49,11 @@ class LoadSpike(OnApp):
         try:
             if autoscaler(platform, app) is None:
                 return f"{app.name} has no HorizontalPodAutoscaler"
-            if not kube.connect(platform).list(POD_METRICS, app.namespace)[0]:
-                return "metrics.k8s.io has no reading of its pods"
+            until(
+                lambda: (kube.connect(platform).list(POD_METRICS, app.namespace)[0] or None, "no reading"),
+                timeout_s=READINGS_S,
+                wanted=f"a reading of metrics.k8s.io for the pods of {app.name}",
+            )
             status = fetch(platform, app, "/work?ms=1").status
         except PlatformError as error:
             return error.message
