@@ -22,7 +22,7 @@ def found() -> postmortem.PostMortem:
 def test_all_sources_are_in_the_record(found: postmortem.PostMortem) -> None:
     sources = {entry.source for entry in found.timeline}
     assert {"kubernetes", "argocd", "git", "prometheus", "deploy", "rollback", "incident"} <= sources
-    assert len(found.archive.samples) > 1000 and len(found.archive.signals) > 20
+    assert len(found.archive.samples) > 3000 and len(found.archive.signals) > 20
 
 
 def test_the_bad_deploy_is_ranked_first(found: postmortem.PostMortem) -> None:
@@ -36,6 +36,9 @@ def test_the_onset_is_near_the_bad_deploy(found: postmortem.PostMortem) -> None:
     started = found.stamps["started"]
     assert started.at is not None and started.width_s < 5
     assert 0 <= (started.at - found.changes[0].first_at).total_seconds() < 15
+    samples = found.archive.samples
+    first_500 = samples.loc[samples["status"] == 500, "intended_at"].min()
+    assert abs((started.at - first_500).total_seconds()) < 2
 
 
 def test_every_lost_request_is_counted_and_the_bad_version_is_named(found: postmortem.PostMortem) -> None:
@@ -44,6 +47,8 @@ def test_every_lost_request_is_counted_and_the_bad_version_is_named(found: postm
     assert impact.failed == int((~samples["ok"]).sum()) == sum(impact.by_kind.values())
     assert impact.by_version["1.3.0"] == impact.by_kind["500"] == int((samples["status"] == 500).sum())
     assert set(impact.by_version) <= {"1.3.0", "no answer"}, "no answer of the good version was an error"
+    bad = samples[samples["version"] == "1.3.0"]
+    assert 0.15 < (~bad["ok"]).mean() < 0.45
 
 
 def test_the_stamps_are_ordered_and_an_alert_detected_it(found: postmortem.PostMortem) -> None:
