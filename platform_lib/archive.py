@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from platform_lib import evidence, frames, journal, metrics, slo
+from platform_lib import evidence, frames, journal, metrics, redact, slo
 from platform_lib.errors import InvalidInput, NoData, PlatformError
 from platform_lib.model import App, Obj, Platform, to_json
 from platform_lib.rules.slo import Objective, rules_of
@@ -169,6 +169,7 @@ def export(
     frames.write(folder / "signals", dict(found.signals), form=form)
     frames.write(folder / "samples", {"probe": found.samples} if len(found.samples) else {}, form=form)
     frames.write(folder / "counts", dict(found.counts), form=form)
+    redact.of_process().folder(folder)
     evidence.write_manifest(folder)
     return found
 

@@ -21,7 +21,7 @@ from platform_lib.drills import faults
 from platform_lib.drills.faults import Fault
 from platform_lib.errors import InvalidInput, Locked, UndoFailed
 from platform_lib.model import App, Platform, joined, to_json
-from platform_lib.wait import now
+from platform_lib.wait import now, uninterrupted
 
 Progress = Callable[[str], None]
 
@@ -186,16 +186,6 @@ def undo(home: Path, id: str = "", *, progress: Progress = lambda _line: None) -
         progress(f"undo {one.line()}")
         carry_out(one, _fault(one), home, "undo after a crash")
     return entries
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and a request to terminate back until the block is done; they are delivered afterwards."""
-    held: list[int] = []
-    with _handling(lambda number, _frame: held.append(number)):
-        yield
-    if held:
-        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import pytest
 from incidents import archive, at, counts, signals, story
 
 from platform_lib import archive as archives
-from platform_lib import frames, postmortem
+from platform_lib import frames, postmortem, redact
 from platform_lib.errors import InvalidInput
 from platform_lib.settings import settings
 
@@ -55,6 +55,17 @@ def test_no_path_of_this_machine_leaves_it(tmp_path: Path) -> None:
     archives.export(archive(rows), at(0), at(120), tmp_path / "a", form="csv")
     text = (tmp_path / "a" / "journal.jsonl").read_text()
     assert "<project>/y" in text and str(settings().project_dir) not in text
+
+
+def test_no_secret_that_this_process_knows_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_TOKEN", "canary-5f1d77c0")
+    redact.of_process.cache_clear()
+    rows = story()
+    rows[0]["data"]["message"] = "pull with canary-5f1d77c0 failed"
+    archives.export(archive(rows), at(0), at(120), tmp_path / "a", form="csv")
+    redact.of_process.cache_clear()
+    assert not [path for path in (tmp_path / "a").rglob("*") if path.is_file() and b"canary-5f1d" in path.read_bytes()]
+    assert archives.open(tmp_path / "a").records is not None
 
 
 def test_a_part_of_an_archive_can_be_looked_at() -> None:
