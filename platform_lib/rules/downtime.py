@@ -7,8 +7,9 @@ the rule of three for zero failures.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -124,6 +125,15 @@ def summarise(samples: Samples, *, url: str, rate_rps: float) -> ProbeResult:
         outages=outages(samples.intended, good, 1.0 / rate_rps),
         errors=dict(sorted(Counter(str(kind) for kind in kinds).items())),
     )
+
+
+def cut(samples: Samples, length_s: float) -> Iterator[Samples]:
+    """Cut samples in order of time into stretches of at most ``length_s`` seconds; empty ones are left out."""
+    slots = ((samples.intended - samples.intended[:1]) // length_s).astype(np.int64)
+    edges = np.flatnonzero(np.diff(slots)) + 1
+    for begin, end in pairwise([0, *edges.tolist(), len(slots)]):
+        if end > begin:
+            yield Samples._make(column[begin:end] for column in samples)
 
 
 def _percentile(values: npt.NDArray[Any], rank: float) -> float | None:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from platform_lib import journal
 from platform_lib.errors import InvalidInput, Unreachable
 from platform_lib.model import App, Platform, ProbeResult
 from platform_lib.rules import downtime
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 MAX_RATE_RPS = 2000.0
 _READY_S = 20.0
+WINDOW_S = 10.0
+"""Length of one window in the record; short enough to tell when something happened."""
 SAMPLES = "samples"
 """Folder inside a run's folder in which each probe leaves its samples."""
 _RECORD = np.dtype(
@@ -72,10 +75,11 @@ class Probe:
     Args:
         url: What is asked for, for people.
         spec: What the sender gets.
+        subject: Whose service is asked for; names the windows in the record.
     """
 
-    def __init__(self, url: str, spec: Spec) -> None:
-        self.url, self.rate_rps, self._spec = url, spec.rate_rps, spec
+    def __init__(self, url: str, spec: Spec, *, subject: str = "") -> None:
+        self.url, self.rate_rps, self._spec, self.subject = url, spec.rate_rps, spec, subject or url
         self._folder = Path()
         self._samples: Samples | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -138,6 +142,29 @@ class Probe:
             folder = settings().run_dir
             if folder is not None:
                 keep(self._samples, folder / SAMPLES)
+            self._note(self._samples)
+
+    def _note(self, samples: Samples) -> None:
+        """Put what was seen on record, window by window."""
+        record = journal.current()
+        for part in downtime.cut(samples, WINDOW_S):
+            seen = downtime.summarise(part, url=self.url, rate_rps=self.rate_rps)
+            record.append(
+                "probe",
+                "window",
+                self.subject,
+                at=seen.started_at,
+                started_at=seen.started_at,
+                ended_at=seen.started_at + timedelta(seconds=seen.duration_s),
+                sent=seen.sent,
+                failed=seen.failed,
+                errors=seen.errors,
+                p50_ms=seen.p50_ms,
+                p99_ms=seen.p99_ms,
+                lag_p99_ms=seen.lag_p99_ms,
+                rate_rps=self.rate_rps,
+                url=self.url,
+            )
 
     def samples(self, *, since: datetime | None = None, until: datetime | None = None) -> Samples:
         """Return the samples so far, in the order of intended send time."""
@@ -210,7 +237,7 @@ def start_probe(
         raise InvalidInput(f"timeout_s {timeout_s} - expected above 0")
     address, port = _ingress(platform)
     spec = Spec(address, port, app.host, path, rate_rps, timeout_s)
-    return Probe(f"http://{app.host}{path}", spec)
+    return Probe(f"http://{app.host}{path}", spec, subject=app.name)
 
 
 def fetch(platform: Platform, app: App, path: str = "/", *, timeout_s: float = 5.0) -> Answer:

@@ -15,6 +15,7 @@ import pytest
 from wire_tools import at_port, free_port
 
 from platform_lib.errors import InvalidInput, Unreachable
+from platform_lib.wait import pause
 from platform_lib.wire import dns
 from platform_lib.wire.probe import fetch, start_probe
 
@@ -118,6 +119,22 @@ def test_nothing_stays_behind_after_a_stop(platform, app, server) -> None:
     probe.stop()
     probe.stop()
     assert not folder.exists() and not psutil.pid_exists(pid)
+
+
+def test_what_was_seen_is_on_record_window_by_window(platform, app, server, tmp_path, monkeypatch) -> None:
+    from platform_lib import journal
+    from platform_lib.wire import probe as probes
+
+    monkeypatch.setattr(probes, "WINDOW_S", 0.5)
+    with journal.use(journal.Journal(tmp_path / "journal.jsonl")), start_probe(platform, app, rate_rps=50) as probe:
+        pause(1.6)
+        probe.stop()
+    windows = journal.read(tmp_path / "journal.jsonl")
+    assert set(zip(windows["source"], windows["kind"], windows["subject"], strict=True)) == {
+        ("probe", "window", app.name)
+    }
+    assert len(windows) >= 3 and sum(data["sent"] for data in windows["data"]) == probe.result().sent
+    assert all(data["ended_at"] > data["started_at"] for data in windows["data"])
 
 
 def test_the_sender_dies_with_its_caller(platform, app, server, tmp_path) -> None:

@@ -81,3 +81,12 @@ def test_recovery_needs_several_good_probes_in_a_row() -> None:
     assert downtime.recovered_at(found, 1000.0, good_in_a_row=3) == pytest.approx(1000.4)
     assert downtime.recovered_at(found, 1000.0, good_in_a_row=4) is None
     assert downtime.recovered_at(samples([True] * 5), 1000.0, good_in_a_row=1) is None
+
+
+@given(st.lists(st.booleans(), max_size=60), st.sampled_from([0.05, 0.35, 1.0, 10.0]))
+def test_cut_samples_are_all_there_in_order_and_no_stretch_is_longer_than_asked(good: list[bool], length_s) -> None:
+    whole = samples(good)
+    parts = list(downtime.cut(whole, length_s))
+    joined = np.concatenate([part.intended for part in parts]) if parts else np.array([])
+    assert joined.tolist() == whole.intended.tolist()
+    assert all(0 <= part.intended[-1] - part.intended[0] <= length_s for part in parts)
