@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 MAX_RATE_RPS = 2000.0
 _READY_S = 20.0
-WINDOW_S = 2.0
+WINDOW_S = 1.0
 """Length of one window in the record; short enough to tell when something happened."""
 SAMPLES = "samples"
 """Folder inside a run's folder in which each probe leaves its samples."""

@@ -23,10 +23,11 @@ def test_a_bad_deploy_is_found_in_the_record_and_in_its_archive(live: dict[str, 
         fault = deploy.fault_env("error_ratio", 0.5)
         bad = deploy.deploy(platform, APP, image=built.reference, version=VERSION, env=fault).figures["commit"]
         journal.current().append("incident", "opened", APP.name, incident="INC-7", service=APP.name)
+        # Long enough that the rollback is farther from the onset than the deploy, at a resolution of one second.
         until(
-            lambda: ((probe.result().failed >= 30) or None, f"{probe.result().failed} failed"),
+            lambda: ((probe.result().failed >= 150) or None, f"{probe.result().failed} failed"),
             timeout_s=60,
-            wanted="30 failed requests",
+            wanted="150 failed requests",
         )
         rollback.rollback(platform, APP)
         journal.current().append("incident", "resolved", APP.name, incident="INC-7", service=APP.name)
@@ -38,12 +39,12 @@ def test_a_bad_deploy_is_found_in_the_record_and_in_its_archive(live: dict[str, 
     )
     made = archive.export(platform, start, now(), tmp_path / "archive", app=APP, form="csv")
     found = postmortem.build(archive.open(tmp_path / "archive"))
-    assert found.impact is not None and found.impact.failed >= 30
+    assert found.impact is not None and found.impact.failed >= 150
     assert found.changes[0].identity == bad and found.changes[0].wording == "correlated, not proven"
     assert found.stamps["started"].at is not None and found.stamps["resolved"].at is not None
     assert {"probe", "git", "argocd", "kubernetes", "deploy", "rollback"} <= {entry.source for entry in found.timeline}
     assert "INC-7" in postmortem.markdown(found)
     here = postmortem.build(platform, app=APP, start=made.start, end=made.end)
-    assert here.impact is not None and here.impact.failed >= 30 and here.changes[0].identity == bad
+    assert here.impact is not None and here.impact.failed >= 150 and here.changes[0].identity == bad
     labelled = slo.incidents(journal.frame(platform, start=start), service=APP.name)
     assert len(labelled) == 1
