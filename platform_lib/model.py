@@ -81,6 +81,11 @@ class Platform(_Table):
         gitops_url: How Argo CD names that repository (``spec.source.repoURL``).
         argocd_namespace: Namespace of the ``Application`` objects.
         home: State folder of the platform.
+        argocd_url: Base URL of argocd-server; empty: Argo CD is driven through the Kubernetes API alone.
+        argocd_token: Reference (``env:NAME``, ``file:PATH``) to its API token; never the token itself.
+        argocd_ca: Certificate authority of argocd-server; None: those of the system.
+        prometheus_headers: (name, value) sent with each query, such as a tenant; a value may be a reference.
+        prometheus_ca: Certificate authority of the Prometheus endpoint; None: those of the system.
     """
 
     name: str
@@ -94,6 +99,11 @@ class Platform(_Table):
     gitops_branch: str = "main"
     gitops_url: str = "http://git.apqx-system.svc/gitops.git"
     argocd_namespace: str = "argocd"
+    argocd_url: str = ""
+    argocd_token: str = ""
+    argocd_ca: Path | None = None
+    prometheus_headers: tuple[tuple[str, str], ...] = ()
+    prometheus_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ compile() {
     uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
         --no-emit-index-url --no-emit-find-links --no-annotate "$@" -o "$out" pyproject.toml
 }
-compile requirements.lock --extra embedded --extra analysis
-compile requirements-dev.lock --extra dev -c requirements.lock
+# The largest first: what everything together can have is what each part gets.
+compile requirements-dev.lock --extra dev
+compile requirements.lock --extra embedded --extra analysis -c requirements-dev.lock
 compile requirements-lab.lock --extra lab --extra embedded --extra analysis -c requirements.lock
 # What installs the rest: pinned and hashed like everything else.
 printf 'uv==0.13.9\nsetuptools>=77\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

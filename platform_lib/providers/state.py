@@ -108,7 +108,9 @@ def read_endpoints(home: Path) -> Platform:
         raise Unreachable(
             "platform - none is up, expected one", hint="bring it up with: apqx up", url=str(home)
         ) from error
-    return Platform(**data | {"kubeconfig": Path(data["kubeconfig"]), "home": Path(data["home"])})
+    paths = {name: Path(data[name]) for name in ("kubeconfig", "home", "argocd_ca", "prometheus_ca") if data.get(name)}
+    headers = tuple((name, value) for name, value in data.get("prometheus_headers", ()))
+    return Platform(**data | paths | {"prometheus_headers": headers})
 
 
 def write_private(path: Path, text: str) -> None:
