@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_HTTP_URL = re.compile(r"https?://[^\s/@]+(/\S*)?")
+"""Without user and password: a secret in a URL ends up in logs."""
 
 
 class ConfigError(ValueError):
@@ -57,6 +59,7 @@ class Settings:
             below the pod's termination grace period.
         keepalive_s: How long an idle connection stays open, 1 to 3600. Longer than any proxy in front
             keeps it, so that the proxy closes first and never sends into a closing connection.
+        otlp_endpoint: Where spans are sent (OTLP over HTTP, the full URL of the traces); empty: no tracing.
     """
 
     version: str
@@ -70,6 +73,7 @@ class Settings:
     drain_s: float = 0.5
     graceful_s: float = 20.0
     keepalive_s: int = 75
+    otlp_endpoint: str = ""
     faults: Faults = field(default_factory=Faults)
 
 
@@ -95,6 +99,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         drain_s=_number(env, "DRAIN_S", 0.5, 0, 30),
         graceful_s=_number(env, "GRACEFUL_S", 20, 1, 300),
         keepalive_s=int(_number(env, "KEEPALIVE_S", 75, 1, 3600, whole=True)),
+        otlp_endpoint=_otlp(env),
         faults=Faults(
             error_ratio=_number(env, "FAULT_ERROR_RATIO", 0, 0, 1),
             latency_ms=_number(env, "FAULT_LATENCY_MS", 0, 0, 60_000),
@@ -143,6 +148,24 @@ def _digest(env: Mapping[str, str], name: str) -> str:
     if text and not _DIGEST.fullmatch(text):
         raise _refuse(name, text, "sha256: and 64 hexadecimal digits")
     return text
+
+
+def _otlp(env: Mapping[str, str]) -> str:
+    """Return the URL that spans go to: the one for traces as it is, else the common one with the path for traces.
+
+    Source: OpenTelemetry specification, protocol/exporter.md (endpoint URLs for OTLP/HTTP).
+    """
+    if _switch(env, "OTEL_SDK_DISABLED"):
+        return ""
+    name = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    url = env.get(name, "").strip()
+    if not url:
+        name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+        base = env.get(name, "").strip()
+        url = f"{base.rstrip('/')}/v1/traces" if base else ""
+    if url and not _HTTP_URL.fullmatch(url):
+        raise _refuse(name, env[name], "a URL such as http://collector.observability.svc:4318")
+    return url
 
 
 def _address(env: Mapping[str, str], name: str, default: str) -> str:

@@ -37,6 +37,7 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         settings = state(self.app.wsgi()).settings
         if settings.faults.leak_mb_per_s:
             faults.start_leak(settings.faults.leak_mb_per_s)
+        state(self.app.wsgi()).tracing.start()
         super().init_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -120,6 +121,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "accesslog": None,
         "proc_name": "sample-app",
         "when_ready": _when_ready,
+        "worker_exit": _worker_exit,
     }
 
 
@@ -133,6 +135,11 @@ def _when_ready(arbiter: Arbiter) -> None:
     # The collector would write into every shared page; what exists now lives as long as the process.
     gc.collect()
     gc.freeze()
+
+
+def _worker_exit(_arbiter: Arbiter, worker: Any) -> None:
+    """Send the last spans once no request is left."""
+    state(worker.app.wsgi()).tracing.stop()
 
 
 def _closed_already(graceful: bool = False) -> None:

@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException
 
-from sample_app import telemetry
+from sample_app import telemetry, tracing
 from sample_app.config import Settings, load
 from sample_app.faults import RequestFaults
 from sample_app.lifecycle import Lifecycle
@@ -35,6 +35,7 @@ class State:
         self.metrics = telemetry.Metrics(settings)
         self.lifecycle = Lifecycle(never_ready=settings.faults.never_ready)
         self.faults = RequestFaults(settings.faults)
+        self.tracing = tracing.Tracing(settings)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -120,6 +121,7 @@ def _start() -> tuple[Response, int] | None:
     given = request.headers.get("X-Request-Id", "")
     # A foreign id ends up in the log, so only harmless characters are taken over.
     g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    g.span = state().tracing.begin(method=_method(), route=_route(), path=request.path, headers=request.headers)
     if request.path in _FAULTY and state().faults.apply():
         return jsonify(error="internal server error", detail="fault error_ratio"), 500
     return None
@@ -128,9 +130,7 @@ def _start() -> tuple[Response, int] | None:
 def _finish(response: Response) -> Response:
     """Label the response, count it and write its log line."""
     shared, seconds = state(), time.perf_counter() - g.started
-    # The rule, not the path: paths are unlimited, and each would become a time series.
-    route = request.url_rule.rule if request.url_rule else "unmatched"
-    method = request.method if request.method in _METHODS else "OTHER"
+    route, method = _route(), _method()
     response.headers["X-Request-Id"] = g.request_id
     response.headers["X-App-Version"] = shared.settings.version
     response.headers["X-App-Pod"] = shared.settings.pod
@@ -143,9 +143,21 @@ def _finish(response: Response) -> Response:
         "status": response.status_code,
         "duration_ms": round(seconds * 1000, 3),
         "remote": request.remote_addr,
+        **tracing.ids(g.span),
     }
     log.info("request", extra={"fields": fields})
+    shared.tracing.end(g.span, status=response.status_code, request_id=g.request_id)
     return response
+
+
+def _route() -> str:
+    """Return the rule, not the path: paths are unlimited, and each would become a time series."""
+    return request.url_rule.rule if request.url_rule else "unmatched"
+
+
+def _method() -> str:
+    """Return the method, for the same reason one of a known few."""
+    return request.method if request.method in _METHODS else "OTHER"
 
 
 def _error(error: Exception) -> tuple[Response, int]:
