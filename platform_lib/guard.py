@@ -23,7 +23,8 @@ def check(platform: Platform, what: str) -> None:
         what: The change, for the reader: ``deploy sample-app``.
 
     Raises:
-        GuardRefused: Context not on the allow-list, read-only run, or the approved plan was not shown yet.
+        GuardRefused: Context not on the allow-list, connected for looking only, read-only run, or the approved plan
+            was not shown yet.
     """
     current = settings()
     if platform.context not in current.allowed_contexts:
@@ -31,6 +32,12 @@ def check(platform: Platform, what: str) -> None:
         raise GuardRefused(
             f"context {platform.context!r} - not on the allow-list ({allowed}), {what} would change it",
             hint=f"add it: APQX_ALLOWED_CONTEXTS='[\"{platform.context}\"]' or allowed_contexts in apqx.toml",
+            context_name=platform.context,
+        )
+    if not (platform.writable or current.existing_write):
+        raise GuardRefused(
+            f"context {platform.context!r} - connected for looking only, {what} would change it",
+            hint=f"apqx up --provider existing --context {platform.context} --write, or APQX_EXISTING_WRITE=true",
             context_name=platform.context,
         )
     if current.read_only:

@@ -86,6 +86,7 @@ class Platform(_Table):
         argocd_ca: Certificate authority of argocd-server; None: those of the system.
         prometheus_headers: (name, value) sent with each query, such as a tenant; a value may be a reference.
         prometheus_ca: Certificate authority of the Prometheus endpoint; None: those of the system.
+        writable: False: these endpoints are for looking only, and the guard refuses every change.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Platform(_Table):
     argocd_ca: Path | None = None
     prometheus_headers: tuple[tuple[str, str], ...] = ()
     prometheus_ca: Path | None = None
+    writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,26 @@ class App(_Table):
     host: str = "app.127.0.0.1.sslip.io"
     path: str = "gitops/workloads/sample-app"
     """Folder of its manifests in the GitOps repository."""
+    deployment: str = "deployment.yaml"
+    """File in that folder that names the image digest."""
+    application: str = ""
+    """Name of its Argo CD ``Application`` where it differs from ``name``."""
+    argocd_namespace: str = ""
+    """Namespace of that ``Application`` where it differs from the platform's."""
 
     @property
     def deployment_file(self) -> str:
         """Path, in the GitOps repository, of the manifest that names the image digest."""
-        return f"{self.path}/deployment.yaml"
+        return f"{self.path}/{self.deployment}"
+
+    @property
+    def application_name(self) -> str:
+        """Name of its Argo CD ``Application``."""
+        return self.application or self.name
+
+    def application_namespace(self, platform: Platform) -> str:
+        """Return the namespace of its Argo CD ``Application``."""
+        return self.argocd_namespace or platform.argocd_namespace
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_state_path
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from platform_lib.errors import SettingsError
@@ -33,6 +33,26 @@ def _port(default: int, what: str) -> Any:
 def _seconds(default: float, what: str) -> Any:
     """Return a duration field in seconds."""
     return Field(default, gt=0, le=86400, description=what)
+
+
+class AppEntry(BaseModel):
+    """One ``[apps.NAME]`` of apqx.toml; what is left out follows the convention of the sample application."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    namespace: str = Field("", description="Namespace of its workloads; default: its name.")
+    host: str = Field("", description="Host name at the ingress; default: that of the sample application.")
+    path: str = Field("", description="Folder of its manifests in the GitOps repository.")
+    deployment: str = Field("deployment.yaml", description="File in that folder that names the image digest.")
+    application: str = Field("", description="Name of its Argo CD Application; default: its name.")
+    argocd_namespace: str = Field("", description="Namespace of that Application; default: the platform's.")
+
+    @field_validator("path", "deployment")
+    @classmethod
+    def _inside(cls, text: str) -> str:
+        """Accept only a path inside the repository."""
+        if text.startswith("/") or ".." in text.split("/"):
+            raise ValueError("want a relative path inside the GitOps repository, without '..'")
+        return text.strip("/")
 
 
 class Settings(BaseSettings):
@@ -83,6 +103,28 @@ class Settings(BaseSettings):
     )
     journal_path: Path | None = Field(
         None, alias="APQX_JOURNAL", description="Set by the runbook runner: the journal of the present run."
+    )
+
+    # An existing cluster, and the endpoints beside it
+    context: str = Field("", description="Context for provider existing; empty: the kubeconfig's current context.")
+    existing_write: bool = Field(
+        False, description="Let provider existing change its cluster; off, because that cluster is not ours."
+    )
+    ingress_url: str = Field("", description="Ingress entry point of an existing cluster; empty: looked for.")
+    prometheus_url: str = Field(
+        "",
+        description="Prometheus-compatible endpoint; a query (?dedup=true) goes with each request; empty: looked for.",
+    )
+    prometheus_headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="Sent with each query, such as X-Scope-OrgID; secrets as references: 'Bearer env:NAME'.",
+    )
+    prometheus_ca: Path | None = Field(None, description="Certificate authority of that endpoint; default: system's.")
+    prometheus_max_points: int = Field(
+        11_000, ge=10, le=1_000_000, description="Points per series in one answer; Prometheus refuses more than 11,000."
+    )
+    apps: dict[str, AppEntry] = Field(
+        default_factory=dict, description="Applications beside the sample: [apps.NAME] in apqx.toml."
     )
 
     # Programs (empty: look on PATH, then in the tool cache)
@@ -211,6 +253,17 @@ def variable(name: str) -> str | None:
 def secret_values() -> list[str]:
     """Return the values of the environment that nobody should see in an output."""
     return [text for name, text in os.environ.items() if any(part in name.upper() for part in SECRET_NAME_PARTS)]
+
+
+def kubeconfig_files(current: Settings) -> tuple[Path, ...]:
+    """Return the kubeconfig files in force, as kubectl finds them: the setting, else KUBECONFIG, else the default.
+
+    A file of the KUBECONFIG list may be absent; the default is returned whether it exists or not.
+    """
+    if current.kubeconfig is not None:
+        return (current.kubeconfig.expanduser().absolute(),)
+    listed = [text for text in os.environ.get("KUBECONFIG", "").split(os.pathsep) if text]
+    return tuple(Path(text).expanduser().absolute() for text in listed or ["~/.kube/config"])
 
 
 def search_path() -> str:
