@@ -28,6 +28,8 @@ Objects = list[Obj]
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+DRY_RUN = "All"
+"""Value of the query parameter ``dryRun`` with which the server answers what a write would do, and stores nothing."""
 
 _CONNECT_S = 3.0
 _REVIEWS = ("/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/")
@@ -102,7 +104,8 @@ class Kube:
         from kubernetes.client.exceptions import ApiException
         from kubernetes.dynamic.exceptions import DynamicApiError
 
-        if method != "GET" and not path.startswith(_REVIEWS):
+        asks_only = method == "GET" or path.startswith(_REVIEWS) or (params or {}).get("dryRun") == DRY_RUN
+        if not asks_only:
             self._before_change(f"{method} {path}")
         try:
             return self._request(
