@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from platform_lib import errors, guard
+from platform_lib import errors, guard, redact
 from platform_lib.model import Obj, Platform
+from platform_lib.wire import kubeconfig as kubeconfig_
+from platform_lib.wire import kubeerrors
+from platform_lib.wire.kubeerrors import Origin
 
 APPLICATIONS = "argoproj.io/v1alpha1/applications"
 DEPLOYMENTS = "apps/v1/deployments"
@@ -35,22 +38,6 @@ _CONNECT_S = 3.0
 _REVIEWS = ("/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/")
 """Questions that are asked with POST and change nothing."""
 _READ_S = 30.0
-_BY_REASON: Mapping[str, type[errors.ApiError]] = {
-    "AlreadyExists": errors.AlreadyExists,
-    "Conflict": errors.Conflict,
-    "NotFound": errors.NotFound,
-    "Expired": errors.Expired,
-    "Gone": errors.Expired,
-}
-_BY_STATUS: Mapping[int, type[errors.ApiError]] = {
-    400: errors.Invalid,
-    401: errors.Forbidden,
-    403: errors.Forbidden,
-    404: errors.NotFound,
-    409: errors.Conflict,
-    410: errors.Expired,
-    422: errors.Invalid,
-}
 
 
 def path_of(gvr: str, namespace: str | None = None, name: str = "", sub: str = "") -> str:
@@ -75,12 +62,18 @@ class Kube:
         kubeconfig: File with the credentials.
         context: Context inside the file.
         before_change: Called with method and path before each request that changes something; refuses by raising.
+        ours: The workbench brought the cluster up; decides which next step an error names.
     """
 
     def __init__(
-        self, kubeconfig: Path, context: str, *, before_change: Callable[[str], None] = lambda _what: None
+        self,
+        kubeconfig: Path,
+        context: str,
+        *,
+        before_change: Callable[[str], None] = lambda _what: None,
+        ours: bool = True,
     ) -> None:
-        self._request = _transport(kubeconfig, context)
+        self._request, self.origin = _transport(kubeconfig, context, ours=ours)
         self.context, self._before_change = context, before_change
 
     def call(
@@ -119,9 +112,11 @@ class Kube:
                 _request_timeout=(_CONNECT_S, timeout_s),
             )
         except (ApiException, DynamicApiError) as error:
-            raise _refused(method, path, error) from error
-        except urllib3.exceptions.HTTPError as error:
-            raise _no_answer(method, path, error) from error
+            if not error.status:  # the client turns a failed handshake into an answer without a status
+                raise self._silent(method, path, error, timeout_s) from error
+            raise kubeerrors.of_answer(method, path, int(error.status), error.body, self.origin) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._silent(method, path, error, timeout_s) from error
 
     def json(self, method: str, path: str, **options: Any) -> Obj:
         """Send one request and return the decoded JSON answer; errors as in ``call``."""
@@ -130,9 +125,16 @@ class Kube:
         answer = self.call(method, path, **options)
         try:
             document: Obj = json.loads(answer.data)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
-            raise _no_answer(method, path, error) from error
+        except ValueError as error:
+            text = bytes(answer.data).decode("utf-8", "replace")
+            raise kubeerrors.not_an_api(method, path, text, self.origin, status=answer.status) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silent(method, path, error) from error
         return document
+
+    def _silent(self, method: str, path: str, error: BaseException, timeout_s: float = _READ_S) -> errors.Unreachable:
+        """Return the error for a server that did not answer."""
+        return kubeerrors.of_silence(method, path, error, self.origin, connect_s=_CONNECT_S, read_s=timeout_s)
 
     def get(self, gvr: str, name: str, namespace: str | None = None) -> Obj:
         """Read one object; NotFound when it is absent."""
@@ -272,13 +274,27 @@ class Kube:
         if opened is not None:
             opened(answer)
         try:
-            for line in _lines(answer, path):
+            for line in self._lines(answer, path):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    raise _status_error("WATCH", path, int(event["object"].get("code", 500)), event["object"])
+                    seen = event["object"]
+                    raise kubeerrors.of_status("WATCH", path, int(seen.get("code", 500)), seen, self.origin)
                 yield event["type"], event["object"]
         finally:
             answer.close()
+
+    def _lines(self, answer: Any, path: str) -> Iterator[bytes]:
+        """Split a chunked answer into lines of any length."""
+        import urllib3.exceptions
+
+        pending = b""
+        try:
+            for chunk in answer.stream(amt=None, decode_content=False):
+                *complete, pending = (pending + chunk).split(b"\n")
+                yield from (line for line in complete if line.strip())
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
+            # ValueError and AttributeError: urllib3 reading a socket that another thread has shut down.
+            raise self._silent("WATCH", path, error) from error
 
 
 def connect(platform: Platform) -> Kube:
@@ -301,22 +317,27 @@ def connect(platform: Platform) -> Kube:
 @lru_cache(maxsize=8)
 def _connected(platform: Platform, _changed_ns: int) -> Kube:
     """Keep one connection per kubeconfig and its time of change; the guard sees every change."""
-    return Kube(platform.kubeconfig, platform.context, before_change=partial(guard.check, platform))
+    ours = platform.provider != "existing"
+    return Kube(platform.kubeconfig, platform.context, before_change=partial(guard.check, platform), ours=ours)
 
 
-def _transport(kubeconfig: Path, context: str) -> Callable[..., Any]:
-    """Return the request function of the official dynamic client, without its discovery calls."""
+def _transport(kubeconfig: Path, context: str, *, ours: bool) -> tuple[Callable[..., Any], Origin]:
+    """Return the request function of the official dynamic client, without its discovery calls, and whom it asks."""
     import urllib3
     from kubernetes import client, config
     from kubernetes.dynamic import DynamicClient
 
+    found = kubeconfig_.entry([kubeconfig], context)
     configuration = client.Configuration()
     try:
         config.load_kube_config(str(kubeconfig), context=context, client_configuration=configuration)
-    except (config.ConfigException, FileNotFoundError) as error:
+    except (config.ConfigException, OSError, ValueError) as error:
         raise errors.SettingsError(
-            f"kubeconfig - context {context!r} cannot be used: {error}", hint="run apqx status"
+            f"kubeconfig {kubeconfig} - context {context!r} cannot be used: {error}",
+            hint="kubectl config view shows what it holds; apqx status names the kubeconfig in use",
         ) from error
+    if found.bodies[2].get("exec") and not (configuration.api_key or configuration.cert_file):
+        raise _plugin_failed(found)
     # A refused connection is tried again at once; an answer, whatever its status, is never repeated.
     configuration.retries = urllib3.Retry(
         total=2,
@@ -329,7 +350,24 @@ def _transport(kubeconfig: Path, context: str) -> Callable[..., Any]:
     )
     dynamic = DynamicClient(client.ApiClient(configuration), discoverer=lambda *_: None)
     request: Callable[..., Any] = dynamic.request
-    return request
+    return request, Origin(found.context, found.server, found.user, found.credentials, ours)
+
+
+def _plugin_failed(found: kubeconfig_.Entry) -> errors.SettingsError:
+    """Return why an exec plugin gave no credentials; the client only logs it, so the plugin is asked once more."""
+    from kubernetes.config.exec_provider import ExecProvider
+    from kubernetes.config.kube_config import ConfigNode
+
+    cluster = ConfigNode("cluster", found.bodies[1])
+    try:
+        ExecProvider(ConfigNode("exec", found.bodies[2]["exec"]), str(found.files[2].parent), cluster).run()
+        why = "answered without a token or certificate"
+    except Exception as error:  # whatever plugin or package did, the reader has to see it
+        why = redact.of_process().scrub(" ".join(str(error).split()))[:300]
+    return errors.SettingsError(
+        f"{found.credentials} of user {found.user!r} (context {found.context!r}) - {why}, expected credentials",
+        hint="log in again with that tool, then try once more",
+    )
 
 
 def _event_time(event: Obj) -> str:
@@ -340,52 +378,3 @@ def _event_time(event: Obj) -> str:
 def _text(value: Any) -> str:
     """Render a query parameter as the API expects it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _lines(answer: Any, path: str) -> Iterator[bytes]:
-    """Split a chunked answer into lines of any length."""
-    import urllib3.exceptions
-
-    pending = b""
-    try:
-        for chunk in answer.stream(amt=None, decode_content=False):
-            *complete, pending = (pending + chunk).split(b"\n")
-            yield from (line for line in complete if line.strip())
-    except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
-        # ValueError and AttributeError: urllib3 reading a socket that another thread has shut down.
-        raise _no_answer("WATCH", path, error) from error
-
-
-def _refused(method: str, path: str, error: Any) -> errors.PlatformError:
-    """Translate an exception of the official client."""
-    status = int(error.status or 0)
-    if status == 0:
-        return _no_answer(method, path, error)
-    try:
-        document = json.loads(error.body or b"{}")
-    except ValueError:
-        document = {"message": str(error.body)[:300]}
-    return _status_error(method, path, status, document if isinstance(document, dict) else {})
-
-
-def _status_error(method: str, path: str, status: int, document: Obj) -> errors.ApiError:
-    """Build the error that a Status object describes."""
-    reason = str(document.get("reason") or "")
-    cls = _BY_REASON.get(reason) or _BY_STATUS.get(status) or errors.ApiError
-    message = str(document.get("message") or reason or "no message")
-    return cls(
-        f"{method} {path} - answered {status} {reason}: {message}",
-        status=status,
-        reason=reason,
-        details=document.get("details") or {},
-    )
-
-
-def _no_answer(method: str, path: str, error: BaseException) -> errors.Unreachable:
-    """Build the error for a server that did not answer."""
-    cause = getattr(error, "reason", None) or error
-    return errors.Unreachable(
-        f"{method} {path} - no answer from the API: {type(cause).__name__}",
-        hint="is the platform up? see apqx status",
-        url=path,
-    )
