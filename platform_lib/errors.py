@@ -16,6 +16,7 @@ Every message has three parts: *object - what was observed against what was want
     |-- GitError                  a git command failed or a push was refused
     |-- WaitTimeout               (also TimeoutError) wanted, last_seen, waited_s
     |-- SyncFailed                app, revision, phase, failing resources
+    |   `-- SyncRefused           a rule of Argo CD forbids the sync; nothing was changed
     |-- NoRollbackTarget          revisions considered and why each was refused
     |-- RollbackRefused           the platform's own rules forbid it
     |-- QueryError                promql and the server's message
@@ -157,6 +158,12 @@ class WaitTimeout(PlatformError, TimeoutError):
 
 class SyncFailed(PlatformError):
     """Argo CD could not bring the application to the revision: ``app``, ``revision``, ``phase``."""
+
+
+class SyncRefused(SyncFailed):
+    """A rule of Argo CD or of its project forbids the sync: window, pause, repository; nothing was changed."""
+
+    exit_code = EXIT_REFUSED
 
 
 class NoRollbackTarget(PlatformError):

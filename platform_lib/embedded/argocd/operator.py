@@ -17,7 +17,7 @@ from platform_lib.embedded.argocd import project as projects
 from platform_lib.embedded.argocd.cluster import Cluster
 from platform_lib.embedded.argocd.observer import Observer, namespace_metadata
 from platform_lib.embedded.argocd.sync import Progress, Sync
-from platform_lib.embedded.argocd.windows import sync_allowed
+from platform_lib.embedded.argocd.windows import about, sync_allowed
 from platform_lib.embedded.argocd.writer import Writer
 from platform_lib.errors import ApiError, GitError, ManifestError
 from platform_lib.model import Obj
@@ -127,13 +127,7 @@ class Operator:
             manual: Whether a person asked for the sync.
         """
         windows = m.spec(self._observer.project(app) or {}).get("syncWindows") or []
-        destination = projects.destination_of(app)
-        about = {
-            "name": m.name(app),
-            "namespace": str(destination.get("namespace") or ""),
-            "cluster": str(destination.get("server") or destination.get("name") or ""),
-        }
-        return bool(windows) and not sync_allowed(windows, about, datetime.now(UTC), manual=manual)
+        return bool(windows) and not sync_allowed(windows, about(app), datetime.now(UTC), manual=manual)
 
     async def _prepare(self, app: Obj, state: Obj) -> Attempt:
         """Check the request and pin its revision."""

@@ -1,18 +1,35 @@
 """What may an Application do? Checks of its specification and of its AppProject. Pure.
 
-Source: Argo CD v3.5.1, AppProject rules. When a sync may run belongs to ``windows``.
+Source: Argo CD v3.5.1, AppProject rules. What a project permits is in ``rules.appproject``; when a sync may run
+belongs to ``windows``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from platform_lib.embedded.argocd.render import glob_matches
 from platform_lib.model import Obj
 from platform_lib.rules import manifests as m
+from platform_lib.rules.appproject import (
+    IN_CLUSTER_NAME,
+    IN_CLUSTER_SERVER,
+    destination_permitted,
+    kind_permitted,
+    source_permitted,
+)
 
-IN_CLUSTER_SERVER = "https://kubernetes.default.svc"
-IN_CLUSTER_NAME = "in-cluster"
+__all__ = [
+    "IN_CLUSTER_NAME",
+    "IN_CLUSTER_SERVER",
+    "destination_of",
+    "destination_permitted",
+    "kind_permitted",
+    "object_refusal",
+    "project_name",
+    "source_of",
+    "source_permitted",
+    "spec_errors",
+]
 
 
 def project_name(app: Obj) -> str:
@@ -78,47 +95,6 @@ def _destination_errors(destination: dict[str, str]) -> list[str]:
     return []
 
 
-def source_permitted(project: Obj, url: str) -> bool:
-    """Tell whether a project permits a repository."""
-    return _permitted(m.spec(project).get("sourceRepos") or [], url)
-
-
-def _permitted(patterns: list[Any], value: str) -> bool:
-    """Match globs of which a leading ``!`` denies."""
-    allowed = False
-    for pattern in map(str, patterns):
-        if pattern.startswith("!"):
-            if glob_matches(pattern[1:], value):
-                return False
-        elif pattern == "*" or glob_matches(pattern, value):
-            allowed = True
-    return allowed
-
-
-def destination_permitted(project: Obj, destination: dict[str, str], namespace: str) -> bool:
-    """Tell whether a project permits a namespace of a cluster."""
-    server = str(destination.get("server") or IN_CLUSTER_SERVER)
-    name = str(destination.get("name") or IN_CLUSTER_NAME)
-    allowed = False
-    for entry in m.spec(project).get("destinations") or []:
-        cluster, deny_cluster = _cluster_matches(entry, server, name)
-        wanted = str(entry.get("namespace") or "")
-        deny_namespace = wanted.startswith("!")
-        in_namespace = glob_matches(wanted.removeprefix("!"), namespace)
-        if cluster and in_namespace:
-            if deny_cluster or deny_namespace:
-                return False
-            allowed = True
-    return allowed
-
-
-def _cluster_matches(entry: dict[str, Any], server: str, name: str) -> tuple[bool, bool]:
-    """Return (matches, denies) of the cluster part of a destination."""
-    field, value = ("server", server) if entry.get("server") else ("name", name)
-    pattern = str(entry.get(field) or "")
-    return glob_matches(pattern.removeprefix("!"), value), pattern.startswith("!")
-
-
 def object_refusal(project: Obj, app: Obj, obj: Obj, *, namespaced: bool) -> str:
     """Say why a project does not permit an object; empty when it does."""
     group, _, kind = m.gvk(obj)
@@ -128,22 +104,3 @@ def object_refusal(project: Obj, app: Obj, obj: Obj, *, namespaced: bool) -> str
     if namespaced and not destination_permitted(project, destination_of(app), m.namespace(obj)):
         return f"namespace {m.namespace(obj)} is not permitted in project '{name}'"
     return ""
-
-
-def kind_permitted(project: Obj, group: str, kind: str, name: str = "", *, namespaced: bool) -> bool:
-    """Tell whether a project permits a kind; without a list no cluster-wide kind is permitted."""
-    spec = m.spec(project)
-    if namespaced:
-        allow, deny = spec.get("namespaceResourceWhitelist"), spec.get("namespaceResourceBlacklist") or []
-        permitted = allow is None or any(_entry_matches(entry, group, kind, name) for entry in allow)
-    else:
-        allow, deny = spec.get("clusterResourceWhitelist") or [], spec.get("clusterResourceBlacklist") or []
-        permitted = any(_entry_matches(entry, group, kind, name) for entry in allow)
-    return permitted and not any(_entry_matches(entry, group, kind, name) for entry in deny)
-
-
-def _entry_matches(entry: dict[str, Any], group: str, kind: str, name: str) -> bool:
-    """Match a group/kind entry with an optional name."""
-    if not glob_matches(str(entry.get("group") or ""), group) or not glob_matches(str(entry.get("kind") or ""), kind):
-        return False
-    return not entry.get("name") or glob_matches(str(entry["name"]), name)

@@ -13,6 +13,7 @@ from typing import Any
 from platform_lib.errors import ManifestError
 from platform_lib.model import Obj
 from platform_lib.rules import manifests as m
+from platform_lib.rules.appproject import glob_matches
 
 SKIP_MARKER = "+argocd:skip-file-rendering"
 MAX_BYTES = 10 * 1024 * 1024
@@ -144,34 +145,3 @@ def _in_namespace(obj: Obj, destination_namespace: str, namespaced: bool | None)
     elif not meta.get("namespace") and destination_namespace:
         meta["namespace"] = destination_namespace
     return {**obj, "metadata": meta}
-
-
-def glob_matches(pattern: str, text: str) -> bool:
-    """Match a glob in which ``*`` also crosses ``/`` and ``{a,b}`` gives alternatives."""
-    return re.fullmatch(_glob_to_regex(pattern), text) is not None
-
-
-def _glob_to_regex(pattern: str) -> str:
-    """Translate a glob."""
-    out, depth, index = "", 0, 0
-    while index < len(pattern):
-        char = pattern[index]
-        close = pattern.find("]", index + 2) if char == "[" else -1
-        if char == "*":
-            out += ".*"
-        elif char == "?":
-            out += "."
-        elif close > 0:
-            inner = pattern[index + 1 : close].replace("\\", "\\\\")
-            out += f"[^{inner[1:]}]" if inner[0] == "!" else f"[{inner}]"
-            index = close
-        elif char == "{":
-            out, depth = out + "(?:", depth + 1
-        elif char == "}" and depth:
-            out, depth = out + ")", depth - 1
-        elif char == "," and depth:
-            out += "|"
-        else:
-            out += re.escape(char)
-        index += 1
-    return out + ")" * depth
