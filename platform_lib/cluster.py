@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from platform_lib import journal, providers
-from platform_lib.errors import GuardRefused, PlatformError
-from platform_lib.model import App, Outcome, Plan, Platform, Step, _Table
+from platform_lib.errors import GuardRefused, InvalidInput, PlatformError
+from platform_lib.model import App, Outcome, Plan, Platform, _Table
 from platform_lib.operation import operation
 from platform_lib.providers import state
+from platform_lib.providers.base import Provider, Release
 from platform_lib.settings import settings
 from platform_lib.wait import until
 from platform_lib.wire import kube
@@ -33,7 +35,7 @@ class PlatformStatus(_Table):
     Attributes:
         name: Cluster name.
         state: ``up``, ``degraded`` (something is not as it should be) or ``down``.
-        components: (name, state and restarts) of every process.
+        components: (name, state and restarts) of every process or container.
         nodes: (name, condition).
         apps: (name, sync and health).
         urls: (what, where) for a person.
@@ -63,16 +65,32 @@ def _not_up(_platform: Platform, _app: App | None, _facts: Mapping[str, Any]) ->
 
 def _not_gone(_platform: Platform, _app: App | None, _facts: Mapping[str, Any]) -> str:
     """Say what is left of a platform that was taken down."""
-    return ", ".join(providers.named("embedded").left_behind())
+    return ", ".join(_last_taken_down().left_behind())
+
+
+_taken_down: list[Provider] = []
+"""The provider of the last ``down`` of this process; its endpoints file is gone by then."""
+
+
+def _last_taken_down() -> Provider:
+    """Return whose remains to look for."""
+    return _taken_down[-1] if _taken_down else providers.recorded()
 
 
 @operation("up", still=_not_up, locked=False)
-def up(*, provider: str = "embedded", timeout_s: float | None = None, progress: Progress | None = None) -> Outcome:
+def up(
+    *,
+    provider: str | None = None,
+    merge_kubeconfig: bool = False,
+    timeout_s: float | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """Bring the platform up and wait for the application's first answer; a second call changes nothing.
 
     Args:
-        provider: Who runs the cluster.
-        timeout_s: Deadline for everything in seconds; default ``Settings.up_timeout_s``.
+        provider: Who runs the cluster; None or empty: the setting, else what is up, else ``embedded``.
+        merge_kubeconfig: Also add the cluster to the user's own kubeconfig, where the provider can.
+        timeout_s: Deadline for everything in seconds; default: the provider's setting.
         progress: Called with one line a stage.
 
     Returns:
@@ -80,28 +98,38 @@ def up(*, provider: str = "embedded", timeout_s: float | None = None, progress: 
 
     Raises:
         BootstrapFailed: A stage failed; what was started has been ended again.
+        UndoFailed: A stage failed, and what was started could not be ended.
         InvalidInput, GuardRefused, ToolMissing, UnsupportedSystem, Locked: Nothing was started.
     """
-    outcome = providers.named(provider).up(timeout_s=timeout_s, progress=progress or _silent)
+    found = _free_for(providers.chosen(provider))
+    if merge_kubeconfig and (why := found.cannot("merge_kubeconfig")):
+        raise InvalidInput(f"merging the kubeconfig of {found.platform.name} - refused: {why}")
+    outcome = found.up(timeout_s=timeout_s, progress=progress or _silent)
+    if merge_kubeconfig:
+        found.merge_kubeconfig()
     _note("up", outcome)
     return outcome
 
 
-def plan_up(*, provider: str = "embedded") -> Plan:
+def _free_for(wanted: Provider) -> Provider:
+    """Refuse a second platform in one state folder: its endpoints, lock and record belong to one."""
+    there = providers.recorded()
+    if there.platform.provider != wanted.platform.provider and there.present():
+        raise InvalidInput(
+            f"state folder {wanted.settings.home} - holds {there.platform.provider} platform {there.platform.name}, "
+            f"expected none or one of {wanted.platform.provider}",
+            hint="take it down: apqx down; or set APQX_HOME to another folder",
+        )
+    return wanted
+
+
+def plan_up(*, provider: str | None = None) -> Plan:
     """Return what ``up`` would do now.
 
     Raises:
-        InvalidInput: There is no such provider.
+        InvalidInput: There is no such provider, or another one is up in this state folder.
     """
-    found = providers.named(provider)
-    if state.complete(found.layout):
-        return Plan(f"platform {found.platform.name} is up")
-    home = str(found.settings.home)
-    steps = [] if found.is_seeded() else [Step("create", "git repository and first image", "none is there yet")]
-    steps.append(Step("start", "API, nodes, GitOps controller, Traefik, Prometheus", f"state in {home}"))
-    steps.append(Step("apply", "Application/root", "everything else follows from git"))
-    steps.append(Step("wait", f"http://{App().host}/ answers 200", "only then the platform is of use"))
-    return Plan(f"bring up platform {found.platform.name}", tuple(steps), {"provider": provider, "home": home})
+    return _free_for(providers.chosen(provider)).plan_up()
 
 
 @operation("down", still=_not_gone)
@@ -118,13 +146,14 @@ def down(*, purge: bool = False, confirm: str | None = None, progress: Progress 
         UndoFailed: Something could not be ended.
         Locked: Another ``up`` or ``down`` is at it.
     """
-    found = providers.named("embedded")
+    found = providers.recorded()
     if confirm is not None and confirm != found.platform.name:
         raise GuardRefused(
             f"platform {found.platform.name} - confirmed as {confirm!r}, expected its name",
             hint=f"pass confirm={found.platform.name}",
         )
     outcome = found.down(purge=purge, progress=progress or _silent)
+    _taken_down[:] = [found]
     if not purge:  # a record of it would be the first of a new record
         _note("down", outcome)
     return outcome
@@ -132,16 +161,24 @@ def down(*, purge: bool = False, confirm: str | None = None, progress: Progress 
 
 def plan_down(*, purge: bool = False) -> Plan:
     """Return what ``down`` would do now."""
-    found = providers.named("embedded")
-    steps = []
-    if found.layout.cluster.exists():
-        steps = [
-            Step("end", f"{len(state.living(found.layout))} processes and all pods", "the cluster is destroyed"),
-            Step("delete", str(found.layout.cluster), "store, keys, logs and time series go with the cluster"),
-        ]
-    if purge and found.is_seeded():
-        steps.append(Step("delete", "git repository, images and the record", "purge was asked for"))
-    return Plan(f"take down platform {found.platform.name}", tuple(steps), {"purge": purge})
+    return providers.recorded().plan_down(purge=purge)
+
+
+def build_image(platform: Platform, *, version: str) -> Release:
+    """Build the project's application and bring the image where this platform pulls it from.
+
+    Args:
+        platform: Where it will run: its provider says which engine builds and which registry receives.
+        version: What the application reports and its pods are labelled with.
+
+    Returns:
+        A value with ``reference`` (by digest, as the cluster pulls it) and ``version``.
+
+    Raises:
+        InvalidInput: The version cannot be used, or this provider builds no images.
+        ImageError, ToolMissing: It could not be built or pushed.
+    """
+    return providers.of(platform).build_release(version)
 
 
 def connect(name: str | None = None) -> Platform:
@@ -165,14 +202,13 @@ def connect(name: str | None = None) -> Platform:
 
 def status() -> PlatformStatus:
     """Look at the platform: processes, nodes, applications and addresses; never raises for a dead platform."""
-    current = settings()
-    layout, platform = state.Layout(current.home), state.platform_of(current)
-    record = state.processes(layout)
-    if not record or not layout.endpoints.exists():
+    found = providers.recorded()
+    platform = found.platform
+    if not found.present():
         return PlatformStatus(platform.name, "down")
-    components = tuple((name, _process_text(entry)) for name, entry in record.items())
-    healthy = state.complete(layout)
+    components: tuple[tuple[str, str], ...] = ()
     try:
+        components, healthy = found.components(), found.whole()
         nodes, apps = _nodes(platform), _apps(platform)
     except PlatformError as error:
         return PlatformStatus(platform.name, f"degraded: {error.message}", components)
@@ -204,7 +240,7 @@ def verify(platform: Platform, *, timeout_s: float = 30.0, progress: Progress | 
     seen = until(
         whole, timeout_s=timeout_s, wanted=f"platform {platform.name} up", hint="see apqx status", progress=progress
     )
-    answer = providers.of(platform).readiness.ask()
+    answer = providers.of(platform).ask()
     if answer != 200:
         raise PlatformError(f"http://{App().host}/ - answered {answer}, expected 200", hint="see apqx logs sample-app")
     return seen
@@ -216,7 +252,7 @@ def verify_gone() -> None:
     Raises:
         PlatformError: Something is left; says what.
     """
-    found = providers.named("embedded")
+    found = _last_taken_down()
     left = found.left_behind()
     if left:
         raise PlatformError(f"platform {found.platform.name} - left behind: {', '.join(left)}", hint="run apqx down")
@@ -224,9 +260,10 @@ def verify_gone() -> None:
 
 def urls(platform: Platform) -> tuple[tuple[str, str], ...]:
     """Return where a person looks at a platform."""
-    port = platform.ingress_url.rsplit(":", 1)[-1]
+    port = urlsplit(platform.ingress_url).port
+    scheme = urlsplit(platform.ingress_url).scheme or "http"
     return (
-        ("application", f"http://{App().host}:{port}/"),
+        ("application", f"{scheme}://{App().host}{f':{port}' if port else ''}/"),
         ("prometheus", platform.prometheus_url),
         ("kubeconfig", str(platform.kubeconfig)),
         ("git repository", platform.gitops_repo),
@@ -259,13 +296,6 @@ def _apps(platform: Platform) -> tuple[tuple[str, str], ...]:
         )
         for app in found
     )
-
-
-def _process_text(entry: dict[str, Any]) -> str:
-    """Return a process's state, pid and restarts."""
-    wanted = entry.get("state", "running")
-    text = f"pid {entry['pid']}" if state.alive(entry) else ("stopped" if wanted == "stopped" else "not running")
-    return f"{text}, {entry['restarts']} restarts" if entry.get("restarts") else text
 
 
 def _note(kind: str, outcome: Outcome) -> None:

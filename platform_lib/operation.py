@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from platform_lib import guard, steps
+from platform_lib import guard, providers, steps
 from platform_lib.errors import GuardRefused
 from platform_lib.lock import shared_with_run
 from platform_lib.model import App, Platform, joined, to_json
-from platform_lib.providers.state import platform_of
 from platform_lib.settings import settings
 from platform_lib.wire.git import repository
 
@@ -54,7 +53,7 @@ def operation(
             bound = signature.bind(*args, **kwargs)
             if bound.arguments.get("progress") is not None:
                 bound.arguments["progress"] = patient(bound.arguments["progress"])
-            platform: Platform = bound.arguments.get("platform") or platform_of(settings())
+            platform: Platform = bound.arguments.get("platform") or _in_force(signature, bound)
             app: App | None = bound.arguments.get("app")
             what = f"{name} {app.name if app else platform.name}"
             guard.check(platform, what)
@@ -71,6 +70,13 @@ def operation(
         return run
 
     return decorate
+
+
+def _in_force(signature: inspect.Signature, bound: inspect.BoundArguments) -> Platform:
+    """Return the platform that an operation without one means: of the provider it chooses, else the one that is up."""
+    if "provider" in signature.parameters:
+        return providers.chosen(bound.arguments.get("provider")).platform
+    return providers.recorded().platform
 
 
 def patient(progress: Callable[[str], None]) -> Callable[[str], None]:

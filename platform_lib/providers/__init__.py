@@ -1,46 +1,91 @@
 """How does a cluster come and go? One class per provider; the operations cannot tell which they got.
 
-``of(platform)`` gives the provider that brought a platform up, for those who have to break or rebuild it.
+``named`` gives a provider by its name, ``chosen`` the one that is in force for ``up``, ``recorded`` the one that the
+state folder knows, and ``of(platform)`` the one that brought a platform up, for those who have to break or rebuild it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from platform_lib.errors import InvalidInput
+from platform_lib.errors import InvalidInput, Unreachable
 
 if TYPE_CHECKING:
     from platform_lib.model import Platform
-    from platform_lib.providers.embedded import Embedded
+    from platform_lib.providers.base import Provider
+    from platform_lib.settings import Settings
 
-NAMES = ("embedded",)
-"""Providers that exist; a k3d cluster and an existing cluster are still to come."""
+NAMES = ("embedded", "k3d", "existing")
+"""Providers that exist."""
 
 
-def named(name: str) -> Embedded:
+def named(name: str) -> Provider:
     """Return a provider with the settings in force.
 
     Raises:
         InvalidInput: There is no such provider; names those that exist.
     """
-    if name not in NAMES:
-        raise InvalidInput(
-            f"provider {name!r} - not available, expected one of: {', '.join(NAMES)}",
-            hint="run with --provider embedded",
-        )
-    from platform_lib.providers.embedded import Embedded
     from platform_lib.settings import settings
 
-    return Embedded(settings())
+    return _made(name, settings())
 
 
-def of(platform: Platform) -> Embedded:
+def chosen(name: str | None = None) -> Provider:
+    """Return the provider in force for ``up``: the one named, else the setting, else what is up, else embedded.
+
+    Args:
+        name: What the caller asked for; empty or None when it left that open.
+
+    Raises:
+        InvalidInput: There is no such provider.
+    """
+    from platform_lib.settings import settings
+
+    current = settings()
+    wanted = name or (current.provider if "provider" in current.model_fields_set else "")
+    return _made(wanted, current) if wanted else recorded()
+
+
+def recorded() -> Provider:
+    """Return the provider that the state folder knows, else the one of the settings."""
+    from platform_lib.providers import state
+    from platform_lib.settings import settings
+
+    current = settings()
+    try:
+        return of(state.read_endpoints(current.home))
+    except Unreachable:
+        begun = state.Layout(current.home).k3d_config.exists()  # an ``up`` that was killed wrote no endpoints
+        return _made("k3d" if begun else current.provider, current)
+
+
+def of(platform: Platform) -> Provider:
     """Return the provider that brought this platform up."""
     from platform_lib.settings import settings
 
-    found = named(platform.provider)
-    if found.settings.home != platform.home:
+    current = settings()
+    if current.home != platform.home:
+        current = settings(home=platform.home)
+    if platform.provider == "k3d" and current.cluster_name != platform.name:
+        current = settings(home=platform.home, cluster_name=platform.name)
+    return _made(platform.provider, current)
+
+
+def _made(name: str, current: Settings) -> Provider:
+    """Make a provider; its module is loaded only now."""
+    if name == "embedded":
         from platform_lib.providers.embedded import Embedded
 
-        found = Embedded(settings(home=platform.home))
-    return found
+        return Embedded(current)
+    if name == "k3d":
+        from platform_lib.providers.k3d import K3d
+
+        return K3d(current)
+    if name == "existing":
+        from platform_lib.providers.existing import Existing
+
+        return Existing(current)
+    raise InvalidInput(
+        f"provider {name!r} - not available, expected one of: {', '.join(NAMES)}",
+        hint="run with --provider embedded",
+    )

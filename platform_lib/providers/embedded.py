@@ -27,6 +27,7 @@ from platform_lib.errors import (
 )
 from platform_lib.model import Outcome
 from platform_lib.providers import preflight, seed, state
+from platform_lib.providers.embedded_look import EmbeddedLook
 from platform_lib.providers.readiness import FAST_S, Readiness
 from platform_lib.providers.stages import Progress, Stages
 from platform_lib.providers.state import Layout
@@ -37,7 +38,7 @@ DOWN_TIMEOUT_S = 5.0
 LOG_LINES = 20
 
 
-class Embedded:
+class Embedded(EmbeddedLook):
     """The embedded platform of one state folder.
 
     Args:
@@ -49,10 +50,6 @@ class Embedded:
         self.layout = Layout(settings.home)
         self.platform = state.platform_of(settings)
         self.readiness = Readiness(settings, self.platform, self.layout)
-
-    def is_seeded(self) -> bool:
-        """Return whether the GitOps repository exists."""
-        return seed.is_seeded(self.layout)
 
     def left_behind(self) -> list[str]:
         """Return what a ``down`` should have removed: processes, mounts, state, ports."""

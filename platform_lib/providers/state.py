@@ -66,6 +66,16 @@ class Layout:
         return self.cluster / "config.json"
 
     @property
+    def k3d(self) -> Path:
+        """What belongs to a k3d cluster of this state folder: its config, kubeconfig and logs."""
+        return self.home / "k3d"
+
+    @property
+    def k3d_config(self) -> Path:
+        """What k3d was told; written before the cluster is created."""
+        return self.k3d / "config.yaml"
+
+    @property
     def kubeconfig(self) -> Path:
         """Administrator's credentials."""
         return self.cluster / "kubeconfig"
