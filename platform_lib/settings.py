@@ -55,6 +55,37 @@ class AppEntry(BaseModel):
         return text.strip("/")
 
 
+class K3dSettings(BaseModel):
+    """The ``[k3d]`` of apqx.toml, or ``APQX_K3D_*``: what a k3d cluster is made of; ports are those of the platform."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    servers: int = Field(1, ge=1, le=9, description="Control-plane nodes; more than one keeps its store in etcd.")
+    agents: int = Field(2, ge=0, le=32, description="Worker nodes; a drill takes one away, so two.")
+    image: str = Field(
+        "docker.io/rancher/k3s:v1.35.5-k3s1",
+        pattern=r"^[a-z0-9][^\s@:]*(:\d+/[^\s@:]+)?:\w[\w.-]*(@sha256:[0-9a-f]{64})?$",
+        description="Kubernetes of the nodes: k3d 5.9.0's own default, inside Argo CD 3.5's tested 1.33 to 1.36.",
+    )
+    registry_port: Port = _port(5050, "Local registry; 5000 is taken by AirPlay on a Mac.")
+    registry_image: str = Field("", description="Image of the local registry; empty: the one k3d chooses.")
+    servers_memory: str = Field("", pattern=r"^(\d+[kmgKMG]?)?$", description="Memory limit a server node, such as 2g.")
+    agents_memory: str = Field("", pattern=r"^(\d+[kmgKMG]?)?$", description="Memory limit an agent node, such as 2g.")
+    extra_args: tuple[str, ...] = Field((), description="Arguments for k3s: --disable=metrics-server@server:*.")
+    volumes: tuple[str, ...] = Field((), description="Mounts of the nodes: /path:/path@agent:*; default: all nodes.")
+    create_timeout_s: int = Field(
+        300, ge=30, le=3600, description="k3d cluster create; usual 30 once images are there."
+    )
+    up_timeout_s: float = _seconds(900, "From nothing to the first answer; the first time images are pulled.")
+
+    @field_validator("image")
+    @classmethod
+    def _pinned(cls, text: str) -> str:
+        """Accept only a version: with a moving tag two machines would not get the same cluster."""
+        if text.endswith((":latest", ":stable")):
+            raise ValueError("want a version tag such as v1.35.5-k3s1, not one that moves")
+        return text
+
+
 class Settings(BaseSettings):
     """All settings of the workbench; see ``apqx doctor --settings`` for the values in force."""
 
@@ -65,6 +96,8 @@ class Settings(BaseSettings):
         frozen=True,
         env_ignore_empty=True,
         populate_by_name=True,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
     )
 
     # Where things are
@@ -126,6 +159,36 @@ class Settings(BaseSettings):
     apps: dict[str, AppEntry] = Field(
         default_factory=dict, description="Applications beside the sample: [apps.NAME] in apqx.toml."
     )
+
+    # A k3d cluster
+    k3d: K3dSettings = Field(
+        default_factory=K3dSettings, description="[k3d] in apqx.toml, or APQX_K3D_SERVERS and so on."
+    )
+
+    # Argo CD installation
+    argocd_flavor: Literal["full", "core"] = Field(
+        "full", description="full has API server and pages; core leaves them out and takes about 150 MB less."
+    )
+    argocd_manifests: Path | None = Field(
+        None, description="Manifests of the pinned release as a local file (no network); default: fetched once."
+    )
+    argocd_reconcile_s: int = Field(
+        30, ge=5, le=3600, description="How often the real Argo CD looks at git (its own default 120); seconds."
+    )
+    argocd_timeout_s: float = _seconds(
+        300, "Argo CD applied to every pod ready; pulling its image (about 180 MB) is most of it."
+    )
+
+    # Git source
+    git_url: str = Field(
+        "", description="Repository Argo CD follows, such as https://github.com/you/apqx; empty: a server in the cluster."
+    )
+    git_branch: str = Field("main", description="Branch of that repository.")
+    git_user: str = Field("git", description="User name sent with git_token; GitHub takes any, GitLab wants oauth2.")
+    git_token: str = Field(
+        "", description="Reference (env:NAME, file:/path) to a token for git_url; empty: public, or your git's own."
+    )
+    git_ssh_key: str = Field("", description="Reference to a private key for an ssh git_url; your git uses its own.")
 
     # Programs (empty: look on PATH, then in the tool cache)
     traefik: str = Field("", description="Path of the Traefik program.")
@@ -275,6 +338,7 @@ def _refuse_unknown_variables() -> None:
     """Say it when a variable looks like a setting and is none: a typo would silently change nothing."""
     fields = Settings.model_fields
     known = {field.alias or f"APQX_{name.upper()}" for name, field in fields.items()} | INTERNAL
+    known |= {f"APQX_K3D_{name.upper()}" for name in K3dSettings.model_fields}
     for name in sorted(os.environ):
         if name.startswith("APQX_") and name not in known:
             raise SettingsError(
@@ -295,11 +359,16 @@ def _closest(name: str, known: set[str]) -> str:
     return (difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0) or ["APQX_HOME"])[0]
 
 
+def _variable_part(location: tuple[int | str, ...]) -> str:
+    """Return what follows ``APQX_`` in the variable of a field, or of a field of ``[k3d]``."""
+    return "_".join(map(str, location[: 2 if location[:1] == ("k3d",) else 1]))
+
+
 def _explained(error: ValidationError) -> SettingsError:
     """Turn the first validation error into one sentence with variable, value and expectation."""
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"]))
-    variable = name if name.startswith("APQX_") else f"APQX_{name.split('.')[0].upper()}"
+    variable = name if name.startswith("APQX_") else f"APQX_{_variable_part(first['loc']).upper()}"
     if not first["loc"]:
         return SettingsError(f"settings - {first['msg']}", hint="change one of the two", variable="")
     return SettingsError(
