@@ -10,6 +10,7 @@ APQX := .venv/bin/apqx
 RUNTIME := .venv/stamps/runtime
 DEV := .venv/stamps/dev
 LAB := .venv-lab/stamps/lab
+SCAN := .venv-scan/stamps/scan
 # Notebook plugins import Jupyter at start (3 s); tests that run no notebook go without them.
 PLAIN := -p no:nbval -p no:nbmake
 NOTEBOOK_TESTS := tests/runbooks tests/notebooks
@@ -27,6 +28,9 @@ $(DEV): requirements-dev.lock scripts/setup.lock scripts/setup.sh pyproject.toml
 
 $(LAB): requirements-lab.lock scripts/setup.lock scripts/setup.sh pyproject.toml
 	@scripts/setup.sh lab
+
+$(SCAN): requirements-scan.lock scripts/setup.lock scripts/setup.sh
+	@scripts/setup.sh scan
 
 demo: $(RUNTIME) ## set up, bring the platform up, run runbooks 01 to 05, print the results; leaves it running
 	@$(APQX) demo
@@ -61,6 +65,9 @@ check: $(DEV) ## ruff, mypy, import contracts, house tests
 	@$(APQX) slo rules --check
 	@$(PY) -m pytest $(PLAIN) -q tests/house
 
+scan: $(SCAN) ## manifests, Dockerfile, workflows, secrets, YAML: every scanner that needs no network
+	@.venv-scan/bin/python scripts/scan.py
+
 fmt: $(DEV) ## format the code
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
@@ -73,6 +80,6 @@ drill: $(RUNTIME) ## every drill of the catalogue, one after the other, and one 
 
 clean: ## take the platform down and delete the environments; git repository, images and runs stay
 	@[ ! -x $(APQX) ] || $(APQX) down
-	@rm -rf .venv .venv-lab
+	@rm -rf .venv .venv-lab .venv-scan
 
-.PHONY: help setup demo up down status doctor lab test check fmt bench drill clean
+.PHONY: help setup demo up down status doctor lab test check scan fmt bench drill clean

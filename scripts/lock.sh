@@ -12,6 +12,9 @@ compile() {
 compile requirements-dev.lock --extra dev
 compile requirements.lock --extra embedded --extra analysis -c requirements-dev.lock
 compile requirements-lab.lock --extra lab --extra embedded --extra analysis -c requirements.lock
+# The scanners, on their own: they share no environment with the product, so no constraint either.
+uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+    --no-emit-find-links --no-annotate requirements-scan.in -o requirements-scan.lock
 # What installs the rest: pinned and hashed like everything else.
 printf 'uv==0.13.9\nsetuptools>=77\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-header --no-emit-index-url --no-emit-find-links --no-annotate - -o scripts/setup.lock

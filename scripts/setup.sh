@@ -1,9 +1,10 @@
 #!/bin/sh
 # Make the virtual environment and put the locked packages in it, every one checked against its hash.
-# Usage: scripts/setup.sh runtime|dev|lab     (make does this; a second run has nothing to do)
+# Usage: scripts/setup.sh runtime|dev|lab|scan   (make does this; a second run has nothing to do)
 #   runtime  what the platform and the runbooks need        -> .venv
 #   dev      the same and the tools of the tests            -> .venv
 #   lab      JupyterLab, apart: it slows every start-up     -> .venv-lab
+#   scan     the scanners of `make scan`, apart: old pins   -> .venv-scan
 set -eu
 cd "$(dirname "$0")/.."
 kind=${1:-runtime}
@@ -30,7 +31,8 @@ case $kind in
     runtime) venv=.venv lock=requirements.lock extra=embedded,analysis ;;
     dev)     venv=.venv lock=requirements-dev.lock extra=dev ;;
     lab)     venv=.venv-lab lock=requirements-lab.lock extra=lab ;;
-    *)       refuse "unknown kind '$kind'" "use runtime, dev or lab" ;;
+    scan)    venv=.venv-scan lock=requirements-scan.lock extra= ;;
+    *)       refuse "unknown kind '$kind'" "use runtime, dev, lab or scan" ;;
 esac
 
 if [ ! -x "$venv/bin/python" ]; then
@@ -59,6 +61,13 @@ install() {
 }
 say "setup: installing $lock"
 install --require-hashes -r "$lock"
+# The scanners read files; they need nothing of the project installed.
+if [ "$kind" = scan ]; then
+    mkdir -p "$venv/stamps"
+    date -u +%FT%TZ >"$venv/stamps/$kind"
+    say "setup: $venv is ready"
+    exit 0
+fi
 if "$venv/bin/python" -c 'import setuptools' 2>/dev/null; then
     install --no-deps --no-build-isolation -e .
 else
