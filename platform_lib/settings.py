@@ -181,7 +181,7 @@ class Settings(BaseSettings):
 
     # Git source
     git_url: str = Field(
-        "", description="Repository Argo CD follows, such as https://github.com/you/apqx; empty: a server in the cluster."
+        "", description="Repository Argo CD follows (https://github.com/you/apqx.git); empty: a server in the cluster."
     )
     git_branch: str = Field("main", description="Branch of that repository.")
     git_user: str = Field("git", description="User name sent with git_token; GitHub takes any, GitLab wants oauth2.")
