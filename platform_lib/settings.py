@@ -156,6 +156,11 @@ class Settings(BaseSettings):
     prometheus_max_points: int = Field(
         11_000, ge=10, le=1_000_000, description="Points per series in one answer; Prometheus refuses more than 11,000."
     )
+    argocd_namespace: str = Field("", description="Namespace of Argo CD on an existing cluster; empty: looked for.")
+    gitops_repo: str = Field(
+        "", description="Where git pushes to on an existing cluster; empty: the repository of the Application."
+    )
+    gitops_branch: str = Field("", description="Branch that is pushed; empty: the targetRevision of the Application.")
     apps: dict[str, AppEntry] = Field(
         default_factory=dict, description="Applications beside the sample: [apps.NAME] in apqx.toml."
     )
