@@ -8,6 +8,7 @@ somebody pushed first, it does so again on top of theirs. What to write into a m
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import shutil
 import subprocess
@@ -282,6 +283,24 @@ class Repository:
             found.append(rest[:size].decode("utf-8", "replace"))
             rest = rest[size + 1 :]
         return found
+
+    def files(self, commit: str, folder: str, endings: tuple[str, ...]) -> dict[str, str]:
+        """Return the text files of a folder at a commit, by their path inside of it; empty when it is absent.
+
+        Args:
+            commit: Full commit.
+            folder: Path in the repository; empty for all of it.
+            endings: Only files whose names end so. A link is read as what it points to.
+        """
+        prefix = f"{folder}/" if folder else ""
+        with self.current():
+            listing = self.run("ls-tree", "-r", "-z", commit, "--", *([prefix] if prefix else []))
+            entries = [line.partition("\t")[::2] for line in listing.split("\0") if line]
+            links = {path: self.run("show", f"{commit}:{path}") for kind, path in entries if kind.startswith("120000")}
+            paths = [path for kind, path in entries if " blob " in kind and path.endswith(endings)]
+            places = [posixpath.normpath(f"{posixpath.dirname(p)}/{links[p]}") if p in links else p for p in paths]
+            contents = self._contents([f"{commit}:{place}" for place in places])
+        return {path.removeprefix(prefix): content for path, content in zip(paths, contents, strict=True)}
 
     def resolve(self, name: str) -> str:
         """Return the full commit of a name, abbreviation or tag.

@@ -1,0 +1,332 @@
+"""Where does what runs differ from git, in which field, and who manages it? Also for a commit that is not merged yet.
+
+Git is rendered here, and the API says by a dry run of a server-side apply (as ``argocd-controller``, with force) what
+a sync would make of each object. Nothing is stored. A field that git writes differently and a sync would not change
+is a false difference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from platform_lib.errors import ApiError
+from platform_lib.inspection.lookup import Kinds, require_this_cluster, rows_of
+from platform_lib.inspection.rendering import Wanted, render, resolve
+from platform_lib.model import App, Obj, Platform, _Table
+from platform_lib.redact import of_process
+from platform_lib.rules import application as application_rules
+from platform_lib.rules import diffing, falsediff, manifests, ownership
+from platform_lib.rules.diffing import ABSENT, Difference
+from platform_lib.wire import argocd
+from platform_lib.wire.git import repository
+from platform_lib.wire.kube import DRY_RUN, Kube, connect, path_of
+
+MANAGER = "argocd-controller"
+_APPLY = "application/apply-patch+yaml"
+_SHOWN = 160
+"""Longer values are cut in the table; JSON keeps them whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field(_Table):
+    """One differing field.
+
+    Attributes:
+        path: ``.spec.template.spec.containers[name=web].image``.
+        live, wanted: Values as text; ``absent`` where it is not set, masked in a Secret.
+        managers: Who manages the live field, the newest first.
+        cause: ``drift``, ``controller``, ``change`` or ``false``; see ``rules.falsediff``.
+        why: The cause in words, with the next step.
+        ignore: ``ignoreDifferences`` entry where ignoring makes sense.
+        ignored_by: Rule of the Application that leaves the field out already.
+    """
+
+    path: str
+    live: str
+    wanted: str
+    managers: tuple[str, ...]
+    cause: str
+    why: str
+    ignore: dict[str, Any] | None = None
+    ignored_by: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether a sync would change it."""
+        return self.cause != "false" and not self.ignored_by
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDiff(_Table):
+    """One object that differs.
+
+    Attributes:
+        object: ``apps/Deployment/web``.
+        change: ``create``, ``change``, ``prune``, ``keep`` (would be pruned but may not) or ``refused``.
+        note: Why, for objects that are not compared field by field.
+        fields: The differing fields.
+        argocd: What Argo CD itself says of the object: ``Synced``, ``OutOfSync`` or empty.
+    """
+
+    object: str
+    namespace: str
+    change: str
+    note: str = ""
+    fields: tuple[Field, ...] = ()
+    argocd: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether a sync would do something about it."""
+        return self.change != "change" or any(field.counts for field in self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Diff(_Table):
+    """Every difference between a revision and what runs.
+
+    Attributes:
+        revision: Commit that was rendered.
+        compared: Objects that were compared.
+        objects: Those that differ, also where the difference is false or ignored.
+        hooks: Hooks that a sync of this revision runs, and a rollback by history does not.
+        notes: What was left out of the comparison, and warnings.
+    """
+
+    app: str
+    revision: str
+    compared: int
+    objects: tuple[ObjectDiff, ...]
+    hooks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def differs(self) -> bool:
+        """Whether a sync would do anything."""
+        return any(one.counts for one in self.objects)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return a summary, then one block per object: live, wanted, manager, cause, and what to ignore."""
+        real = [one for one in self.objects if one.counts]
+        counted = ", ".join(f"{sum(o.change == c for o in real)} to {c}" for c in _CHANGES if _any(real, c))
+        said = f"{counted or 'no difference'} ({self.compared} objects compared)"
+        rows = [(f"{self.app} at {self.revision[:7]}", said)]
+        for one in self.objects:
+            rows += list(_rows_of(one))
+        rows += [("hook", f"{hook}: a sync runs it, a rollback by history does not") for hook in self.hooks]
+        return rows + [("note", note) for note in self.notes]
+
+
+_CHANGES = ("create", "change", "prune", "keep", "refused")
+
+
+def _any(objects: list[ObjectDiff], change: str) -> bool:
+    """Whether an object has a kind of change."""
+    return any(one.change == change for one in objects)
+
+
+def _rows_of(one: ObjectDiff) -> Iterator[tuple[str, str]]:
+    """Return the rows of one object."""
+    title = f"{one.object} in {one.namespace}" if one.namespace else one.object
+    yield one.change if one.counts else "no effect", f"{title}{': ' + one.note if one.note else ''}"
+    for field in one.fields:
+        mark = "" if field.counts else " (ignored)" if field.ignored_by else " (false)"
+        yield f"  field{mark}", field.path
+        yield "    live -> git", f"{_cut(field.live)} -> {_cut(field.wanted)}"
+        if field.managers:
+            yield "    managed by", ", ".join(field.managers)
+        yield "    why", (field.ignored_by and f"ignored by {field.ignored_by}") or field.why
+        if field.ignore is not None and not field.ignored_by:
+            yield "    ignoreDifferences", json.dumps(field.ignore)
+
+
+def _cut(text: str) -> str:
+    """Shorten a value for the table."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+
+
+def diff(platform: Platform, app: App, *, revision: str | None = None) -> Diff:
+    """Compare what runs with what git asks for, field by field.
+
+    Args:
+        platform: Where.
+        app: What; its Application names source, destination and ``ignoreDifferences``.
+        revision: Commit, branch or tag; None for the one Argo CD compared last, else the newest of the branch.
+
+    Raises:
+        InvalidInput: The source cannot be rendered here, or there is no such revision.
+        ManifestError: A manifest at that revision cannot be read.
+        Forbidden: This identity may not ask for a dry run.
+    """
+    kube = connect(platform)
+    application = argocd.read(platform, app, kube)
+    require_this_cluster(application)
+    repo = repository(platform)
+    commit = resolve(repo, revision or application_rules.sync_revision(application) or repo.head())
+    kinds = Kinds(kube)
+    return _compared(application, render(platform, application, kinds, revision=commit), kinds, kube)
+
+
+def preview(platform: Platform, app: App, *, revision: str, base: str | None = None) -> Diff:
+    """Say what merging a revision would change: the differences that its base does not have already.
+
+    Args:
+        platform: Where.
+        app: What.
+        revision: Branch, commit, tag or ``pull/12/head``.
+        base: Revision to compare with; None for the newest commit of the GitOps branch.
+
+    Returns:
+        As ``diff``; drift that is there without the revision is left out and counted in a note.
+
+    Raises:
+        InvalidInput, ManifestError, Forbidden: As ``diff``.
+    """
+    after = diff(platform, app, revision=revision)
+    before = diff(platform, app, revision=base or repository(platform).head())
+    known = {(one.object, one.namespace, one.change, field) for one in before.objects for field in _marks(one)}
+    kept = [_without(one, known) for one in after.objects]
+    left = sum(len(_marks(one)) for one in after.objects) - sum(len(_marks(one)) for one in kept if one is not None)
+    note = f"{left} differences are there without {after.revision[:7]} too; see apqx app diff {app.name}"
+    return Diff(
+        after.app,
+        after.revision,
+        after.compared,
+        tuple(one for one in kept if one is not None),
+        after.hooks,
+        (*after.notes, *([note] if left else [])),
+    )
+
+
+def _marks(one: ObjectDiff) -> list[tuple[str, str]]:
+    """Identify the differences of an object."""
+    return [(field.path, field.wanted) for field in one.fields] or [("", one.note)]
+
+
+def _without(one: ObjectDiff, known: set[tuple[str, str, str, tuple[str, str]]]) -> ObjectDiff | None:
+    """Return an object without known differences; None when nothing is left of it."""
+    marks = (one.object, one.namespace, one.change)
+    if not one.fields:
+        return None if (*marks, ("", one.note)) in known else one
+    fields = tuple(field for field in one.fields if (*marks, (field.path, field.wanted)) not in known)
+    kept = ObjectDiff(one.object, one.namespace, one.change, one.note, fields, one.argocd)
+    return kept if fields else None
+
+
+def _compared(application: Obj, wanted: Wanted, kinds: Kinds, kube: Kube) -> Diff:
+    """Compare every wanted and every managed object."""
+    said = {key: str(row.get("status") or "") for _, key, row in rows_of(application)}
+    found: list[ObjectDiff] = []
+    notes = list(wanted.rendered.warnings)
+    for target in wanted.rendered.targets:
+        one = _object(application, target, said.get(manifests.key(target), ""), kinds, kube)
+        found += [one] if one is not None else []
+    targets = {manifests.key(target) for target in wanted.rendered.targets}
+    found += list(_extra(application, targets, kinds))
+    rules = manifests.spec(application).get("ignoreDifferences") or []
+    notes += [
+        f"jq expression {text!r} is not evaluated here; Argo CD may ignore more" for text in diffing.unread(rules)
+    ]
+    hooks = tuple(f"{m}: {manifests.kind(h)}/{_name(h)}" for h in wanted.rendered.hooks for m in manifests.hooks(h))
+    return Diff(
+        manifests.name(application), wanted.revision, len(targets), tuple(found), hooks, tuple(dict.fromkeys(notes))
+    )
+
+
+def _name(obj: Obj) -> str:
+    """Return the name, or the beginning of one that is generated."""
+    return manifests.name(obj) or f"{manifests.metadata(obj).get('generateName', '')}*"
+
+
+def _object(application: Obj, target: Obj, said: str, kinds: Kinds, kube: Kube) -> ObjectDiff | None:
+    """Compare one wanted object; None when nothing differs."""
+    key = manifests.key(target)
+    live = kinds.live(str(target["apiVersion"]), key)
+    served = kinds.find(str(target["apiVersion"]), key.kind)
+    if served is None:
+        return ObjectDiff(str(key), key.namespace, "refused", "the API does not know this kind", argocd=said)
+    if live is None:
+        return ObjectDiff(str(key), key.namespace, "create", argocd=said)
+    where = path_of(served.gvr, key.namespace if served.namespaced else None, key.name)
+    query = {"fieldManager": MANAGER, "force": True, "dryRun": DRY_RUN}
+    try:
+        predicted = kube.json("PATCH", where, body=json.dumps(target), content_type=_APPLY, params=query)
+    except ApiError as error:
+        if error.status in (401, 403):
+            raise
+        return ObjectDiff(str(key), key.namespace, "refused", of_process().scrub(error.message), argocd=said)
+    fields = tuple(_fields(application, key, live, predicted, target))
+    return ObjectDiff(str(key), key.namespace, "change", _shared(live, application), fields, said) if fields else None
+
+
+def _shared(live: Obj, application: Obj) -> str:
+    """Say that another Application manages the object too."""
+    other = manifests.tracked_by(live)
+    return f"shared with Application {other}" if other and other != manifests.name(application) else ""
+
+
+def _fields(application: Obj, key: manifests.ObjectKey, live: Obj, predicted: Obj, target: Obj) -> Iterator[Field]:
+    """Return the differing fields of one object: those a sync would change, then the false ones."""
+    before, after = diffing.normalised(live), diffing.normalised(predicted)
+    rules = diffing.rules_for(application, key)
+    real = list(diffing.differences(before, after))
+    places = [one.path for one in real]
+    for one in real:
+        yield _field(key, one, live, rules, changes=True)
+    for one in diffing.declared(before, diffing.normalised(target)):
+        if not any(one.path[: len(path)] == path or path[: len(one.path)] == one.path for path in places):
+            yield _field(key, one, live, rules, changes=False)
+
+
+def _field(
+    key: manifests.ObjectKey, found: Difference, live: Obj, rules: list[dict[str, Any]], *, changes: bool
+) -> Field:
+    """Describe one differing field."""
+    owners = ownership.owners_of(live, found.path)
+    cause = falsediff.cause_of(key, found, owners, changes=changes)
+    hidden = key.kind == "Secret" and key.group == "" and found.path[:1] == ("data",)
+    managers = tuple(str(owner) for owner in owners)
+    if not managers and not ownership.tracked(live):
+        managers = ("unknown: the object has no managedFields",)
+    return Field(
+        ownership.shown(found.path),
+        _text(found.live, "(hidden)" if hidden else ""),
+        _text(found.wanted, "(hidden, another value)" if hidden else ""),
+        managers,
+        cause.kind,
+        cause.text,
+        cause.ignore,
+        diffing.ignored_by(found, rules, owners),
+    )
+
+
+def _text(value: Any, mask: str) -> str:
+    """Write a value as JSON, without secrets."""
+    if value is ABSENT:
+        return "absent"
+    return mask or of_process().scrub(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def _extra(application: Obj, targets: set[manifests.ObjectKey], kinds: Kinds) -> Iterator[ObjectDiff]:
+    """Return the objects that run and that the revision no longer has."""
+    policy = manifests.spec(application).get("syncPolicy") or {}
+    options = policy.get("syncOptions") or []
+    for api_version, key, row in rows_of(application):
+        if key in targets or row.get("hook"):
+            continue
+        live = kinds.live(api_version, key)
+        if live is None or manifests.tracked_by(live) not in ("", manifests.name(application)):
+            continue
+        if manifests.has_option(live, "Prune=false") or ("Prune=false" in options):
+            yield ObjectDiff(
+                str(key), key.namespace, "keep", "no longer in git; Prune=false keeps it", argocd="OutOfSync"
+            )
+        else:
+            on = (policy.get("automated") or {}).get("prune") and application_rules.automated(application)
+            note = "automation prunes it" if on else "only a sync with --prune removes it"
+            yield ObjectDiff(
+                str(key), key.namespace, "prune", f"no longer in git; {note}", argocd=str(row.get("status"))
+            )
