@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         "", description="Where git pushes to on an existing cluster; empty: the repository of the Application."
     )
     gitops_branch: str = Field("", description="Branch that is pushed; empty: the targetRevision of the Application.")
+    argocd_door: Literal["auto", "kubernetes", "rest"] = Field(
+        "auto",
+        description="How Argo CD is driven: the Application resource, or argocd-server's REST API; auto takes REST "
+        "only where its URL is known and there is no kubeconfig.",
+    )
     apps: dict[str, AppEntry] = Field(
         default_factory=dict, description="Applications beside the sample: [apps.NAME] in apqx.toml."
     )

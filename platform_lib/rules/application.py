@@ -10,14 +10,71 @@ Source: Argo CD v3.5.1, controller/appcontroller.go and controller/sync.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from platform_lib.model import AppState, Obj, joined
 from platform_lib.rules import manifests, workload
+from platform_lib.rules.operations import (
+    OPERATION_ID,
+    Fate,
+    busy,
+    carries,
+    dry_run,
+    duration_s,
+    failed_rows,
+    fate,
+    fingerprint,
+    initiator,
+    left_over,
+    operation_id,
+    operation_revision,
+    operation_state,
+    requested_revision,
+    retry_at,
+    stands_in_the_way,
+    succeeded,
+    synced_revision,
+)
 from platform_lib.rules.workload import parse_time
 
-OPERATION_ID = "apqx.dev/operation"
+__all__ = [
+    "OPERATION_ID",
+    "REFRESH_ANNOTATION",
+    "Fate",
+    "Judgement",
+    "answered",
+    "app_state",
+    "automated",
+    "busy",
+    "carries",
+    "compared_after",
+    "describe",
+    "dry_run",
+    "duration_s",
+    "errors_of",
+    "failed_rows",
+    "fate",
+    "fingerprint",
+    "history",
+    "initiator",
+    "judge",
+    "left_over",
+    "operation_failure",
+    "operation_id",
+    "operation_revision",
+    "operation_state",
+    "requested_revision",
+    "retry_at",
+    "settled",
+    "sources",
+    "stands_in_the_way",
+    "succeeded",
+    "sync_revision",
+    "sync_revisions",
+    "synced_revision",
+]
+
 REFRESH_ANNOTATION = "argocd.argoproj.io/refresh"
 _ERRORS = frozenset({"ComparisonError", "InvalidSpecError", "SyncError", "UnknownError", "DeletionError"})
 _INVALID = ("synchronization tasks are not valid", " is invalid: ")
@@ -34,27 +91,6 @@ class Judgement(NamedTuple):
     seen: str
 
 
-def operation_state(application: Obj) -> dict[str, Any]:
-    """Return ``status.operationState``, or an empty dict."""
-    found: dict[str, Any] = manifests.status(application).get("operationState") or {}
-    return found
-
-
-def operation_id(application: Obj) -> str:
-    """Return the identity that this library wrote into the current or last operation; empty for others."""
-    operation = operation_state(application).get("operation") or application.get("operation") or {}
-    for item in operation.get("info") or []:
-        if item.get("name") == OPERATION_ID:
-            return str(item.get("value"))
-    return ""
-
-
-def busy(application: Obj) -> bool:
-    """Tell whether an operation is requested, running or waiting to retry."""
-    phase = operation_state(application).get("phase")
-    return bool(application.get("operation")) or phase in ("Running", "Terminating")
-
-
 def automated(application: Obj) -> bool:
     """Tell whether Argo CD syncs on its own (``automated`` present and not disabled)."""
     policy = (manifests.spec(application).get("syncPolicy") or {}).get("automated")
@@ -62,13 +98,33 @@ def automated(application: Obj) -> bool:
 
 
 def sync_revision(application: Obj) -> str:
-    """Return the revision of the last comparison; empty before the first."""
-    return str((manifests.status(application).get("sync") or {}).get("revision") or "")
+    """Return the revision of the last comparison (of several sources: joined); empty before the first."""
+    return ",".join(sync_revisions(application))
 
 
-def synced_revision(application: Obj) -> str:
-    """Return the revision of the last operation; empty when there was none."""
-    return str((operation_state(application).get("syncResult") or {}).get("revision") or "")
+def sync_revisions(application: Obj) -> list[str]:
+    """Return the revision of the last comparison, one per source."""
+    sync = manifests.status(application).get("sync") or {}
+    return [str(one) for one in (sync.get("revisions") or [sync.get("revision")]) if one]
+
+
+def sources(application: Obj) -> list[dict[str, Any]]:
+    """Return the sources of an Application; a list that is there wins over the single one."""
+    spec = manifests.spec(application)
+    return list(spec.get("sources") or ([spec["source"]] if spec.get("source") else []))
+
+
+def history(application: Obj) -> list[Obj]:
+    """Return the rows of ``status.history``, oldest first."""
+    return list(manifests.status(application).get("history") or [])
+
+
+def answered(application: Obj, asked: datetime) -> bool:
+    """Tell whether a refresh that was asked for was carried out; one that a running comparison swallowed was not.
+
+    Source: argo-cd pull request 28414.
+    """
+    return REFRESH_ANNOTATION not in manifests.annotations(application) and compared_after(application, asked)
 
 
 def errors_of(application: Obj) -> frozenset[tuple[str, str]]:
@@ -91,46 +147,11 @@ def settled(application: Obj) -> bool:
     state, at = operation_state(application), manifests.status(application).get("reconciledAt")
     if busy(application) or at is None:
         return False
+    if dry_run(application):
+        return True  # no comparison follows a rehearsal
     finished = parse_time(state.get("finishedAt"))
     compared = parse_time(at)
     return finished is None or (compared is not None and compared >= finished)
-
-
-def retry_at(application: Obj) -> datetime | None:
-    """Return when a failed operation is tried again, or None when none waits.
-
-    Source: the real wait uses the retry count after its increment; the printed one does not.
-    """
-    state = operation_state(application)
-    finished = parse_time(state.get("finishedAt"))
-    if state.get("phase") != "Running" or finished is None:
-        return None
-    backoff = ((state.get("operation") or {}).get("retry") or {}).get("backoff") or {}
-    first = duration_s(backoff.get("duration"), 5.0)
-    longest = duration_s(backoff.get("maxDuration"), 180.0)
-    delay_s = min(longest, first * float(backoff.get("factor") or 2) ** int(state.get("retryCount") or 0))
-    return finished + timedelta(seconds=delay_s)
-
-
-def duration_s(text: str | None, default_s: float) -> float:
-    """Read a Go duration such as ``1m30s`` or bare seconds."""
-    if not text:
-        return default_s
-    total, number = 0.0, ""
-    for character in text.replace("ms", "M"):
-        if character.isdigit() or character == ".":
-            number += character
-        elif character in "hmsM" and number:
-            total += float(number) * {"h": 3600, "m": 60, "s": 1, "M": 0.001}[character]
-            number = ""
-    return total + float(number or 0)
-
-
-def failed_rows(application: Obj) -> list[str]:
-    """Name the resources of the last operation that failed, each with its message."""
-    rows = (operation_state(application).get("syncResult") or {}).get("resources") or []
-    bad = [r for r in rows if r.get("status") == "SyncFailed" or r.get("hookPhase") in ("Failed", "Error")]
-    return [f"{row.get('kind')}/{row.get('name')}: {row.get('message') or row.get('hookPhase')}" for row in bad]
 
 
 def operation_failure(
@@ -143,7 +164,7 @@ def operation_failure(
     state = operation_state(application)
     if state.get("phase") not in ("Failed", "Error") or application.get("operation"):
         return ""
-    revision = synced_revision(application) or _requested_revision(state)
+    revision = synced_revision(application) or requested_revision(state)
     started = parse_time(state.get("startedAt"))
     fresh = since is not None and started is not None and started >= since.replace(microsecond=0)
     if not (wanted(revision) if revision and not only_fresh else fresh):
@@ -152,12 +173,6 @@ def operation_failure(
     return f"operation {state['phase']}: {state.get('message') or 'no message'}" + (
         f" [{joined(rows[:5])}]" if rows else ""
     )
-
-
-def _requested_revision(state: dict[str, Any]) -> str:
-    """Return the revision an operation asked for, where it named one."""
-    sync = (state.get("operation") or {}).get("sync") or {}
-    return str(sync.get("revision") or "")
 
 
 def judge(
@@ -189,8 +204,48 @@ def judge(
     status = manifests.status(application)
     sync, health = (status.get("sync") or {}).get("status"), (status.get("health") or {}).get("status")
     at_revision = wanted(sync_revision(application))
-    good = settled(application) and at_revision and sync == "Synced" and health == "Healthy"
+    failed = failed or (_pruning_left(application, wanted, since) if at_revision else "")
+    good = settled(application) and at_revision and health == "Healthy"
+    good = good and (sync == "Synced" or _only_kept(application))
     return Judgement(good, "" if good else failed, describe(application))
+
+
+def _extra(application: Obj) -> list[Obj]:
+    """Return the resources that git no longer has, when they are all that makes the application OutOfSync."""
+    status = manifests.status(application)
+    rows = [row for row in status.get("resources") or [] if row.get("status") == "OutOfSync"]
+    if (status.get("sync") or {}).get("status") != "OutOfSync" or not settled(application):
+        return []
+    return rows if all(row.get("requiresPruning") for row in rows) else []
+
+
+def _named(row: Obj) -> str:
+    """Name a row of resources or results."""
+    return f"{row.get('kind')}/{row.get('name')}"
+
+
+def _only_kept(application: Obj) -> bool:
+    """Tell whether all that git no longer has is kept on purpose (``Prune=false``): OutOfSync is its rest state."""
+    rows = (operation_state(application).get("syncResult") or {}).get("resources") or []
+    kept = {_named(row) for row in rows if row.get("message") == "ignored (no prune)"}
+    extra = _extra(application)
+    return bool(extra) and succeeded(application) and all(_named(row) in kept for row in extra)
+
+
+def _pruning_left(application: Obj, wanted: Callable[[str], bool], since: datetime | None) -> str:
+    """Say that only pruning is missing and that nobody will do it: the operation ended, or automation never starts one.
+
+    Source: ``argocd app sync`` ends with an error in that case; automation without ``prune`` starts no sync.
+    """
+    extra = _extra(application)
+    if not extra or _only_kept(application):
+        return ""
+    policy = (manifests.spec(application).get("syncPolicy") or {}).get("automated") or {}
+    ours = succeeded(application) and wanted(synced_revision(application)) and not dry_run(application)
+    idle = automated(application) and not policy.get("prune") and (since is None or compared_after(application, since))
+    if not ours and not idle:
+        return ""
+    return f"{len(extra)} resources require pruning: {joined(_named(row) for row in extra[:5])}"
 
 
 def _hopeless_retry(application: Obj, wanted: Callable[[str], bool]) -> str:
@@ -201,7 +256,7 @@ def _hopeless_retry(application: Obj, wanted: Callable[[str], bool]) -> str:
         return ""
     if not any(words in message for words in _INVALID):
         return ""
-    return message if wanted(synced_revision(application) or _requested_revision(state)) else ""
+    return message if wanted(synced_revision(application) or requested_revision(state)) else ""
 
 
 def _condition_failure(application: Obj, since: datetime | None, known: set[tuple[str, str]]) -> str:
@@ -223,8 +278,25 @@ def describe(application: Obj) -> str:
         parts.append(f"retry {state.get('retryCount') or 0} at {retry:%H:%M:%S}: {state.get('message')}")
     elif busy(application):
         parts.append(f"operation {state.get('phase') or 'requested'} {state.get('message') or ''}".strip())
+        left = left_over(application)
+        parts += [f"its {joined(left)} survived from the operation before (argo-cd issue 28701)"] if left else []
+    else:
+        parts += _why_idle(application)
     parts += [f"{kind}: {message}" for kind, message in sorted(errors_of(application))]
     return ", ".join(parts)
+
+
+def _why_idle(application: Obj) -> list[str]:
+    """Say why nothing happens although the application is OutOfSync."""
+    if (manifests.status(application).get("sync") or {}).get("status") != "OutOfSync":
+        return []
+    if not automated(application):
+        return ["automation is off, so it waits for somebody to sync"]
+    policy = manifests.spec(application)["syncPolicy"]["automated"] or {}
+    attempted = synced_revision(application) == sync_revision(application)
+    if succeeded(application) and attempted and not policy.get("selfHeal") and settled(application):
+        return ["automation has synced this revision and does not heal drift (selfHeal is off)"]
+    return []
 
 
 def app_state(
