@@ -2,16 +2,14 @@
 
 Each change fetches, resets the private clone to the remote branch, applies the edit and pushes; when
 somebody pushed first, it does so again on top of theirs. What to write into a manifest is decided in
-``wire.manifest_edit``; who rolls back to what in ``rules.history``.
+``wire.manifest_edit``; who rolls back to what in ``rules.history``; what a refusal means in ``wire.git_answers``.
 """
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,12 +20,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from platform_lib import guard
-from platform_lib.errors import GitError, Locked, ManifestError, ToolMissing
+from platform_lib.errors import GitError, Locked, ManifestError
 from platform_lib.model import App, Obj, Platform, Revision
 from platform_lib.rules import manifests
+from platform_lib.settings import settings
+from platform_lib.wire import git_answers
+from platform_lib.wire.git_program import Git, Identity
 
 AUTHOR = "apqx <apqx@localhost>"
-_TIMEOUT_S = 60.0
 _PUSH_ATTEMPTS = 5
 _LOCK_S = 30.0
 _REVERTS = re.compile(r"^This reverts commit ([0-9a-f]{40})", re.MULTILINE)
@@ -43,6 +43,11 @@ class Repository:
         clone: Folder of the private clone; made on first use, thrown away when it is damaged.
         author: ``Name <mail>`` of the commits made here.
         before_change: Called before anything is changed; refuses by raising.
+        user: User name sent with the token.
+        token: Reference (``env:NAME``, ``file:/path``) to a token for an http(s) remote.
+
+    Raises:
+        InvalidInput: The remote carries a password.
     """
 
     def __init__(
@@ -53,11 +58,14 @@ class Repository:
         *,
         author: str = AUTHOR,
         before_change: Callable[[str], None] = lambda _what: None,
+        user: str = "git",
+        token: str = "",
     ) -> None:
+        git_answers.check_remote(remote)
         self.remote, self.branch, self.clone = remote, branch, clone
         self._before_change = before_change
-        self.author_name, _, mail = author.partition(" <")
-        self.author_mail = mail.rstrip(">") or "apqx@localhost"
+        name, _, mail = author.partition(" <")
+        self.identity = Identity(name, mail.rstrip(">") or "apqx@localhost", user, token)
 
     @contextmanager
     def current(self) -> Iterator[Path]:
@@ -89,124 +97,128 @@ class Repository:
         if (self.clone / ".git").is_dir():
             try:
                 self.run("remote", "set-url", "origin", self.remote)
-                self.run("fetch", "--quiet", "--prune", "origin", self.branch)
+                self.run("fetch", "--quiet", "--prune", "origin", f"refs/heads/{self.branch}")
                 self.run("reset", "--quiet", "--hard", "FETCH_HEAD")
                 self.run("clean", "-qfdx")
                 return
             except GitError as error:
+                if error.context.get("kind") == "branch missing":
+                    raise self._no_branch() from error
                 if "not a git repository" not in str(error) and "corrupt" not in str(error):
                     raise
+        self.head()  # a tag of that name would be cloned too, as a detached HEAD
         shutil.rmtree(self.clone, ignore_errors=True)
         self._git("clone", "--quiet", "--branch", self.branch, self.remote, str(self.clone), folder=None)
 
-    def change(self, edit: Callable[[Path], str | None]) -> str | None:
+    def change(self, edit: Callable[[Path], str | None], *, base: str = "") -> str | None:
         """Apply an edit on top of the newest commit, commit and push it.
 
         Args:
             edit: Gets the work tree, changes files and returns the commit message, or None for no change.
                 Called again on a fresh tree when somebody else pushed meanwhile.
+            base: Commit that the edit was planned on. With it the edit is made there and carried over to the newest
+                commit, so that a change of the same lines by somebody else is a conflict and is not overwritten.
 
         Returns:
             The new commit, or None when the edit changed nothing.
 
         Raises:
-            GitError: The push was refused for another reason, or was overtaken five times.
+            GitError: The push was refused, was overtaken five times, does not fit on what others pushed (``kind``
+                conflict, ``files``), or the branch was rewritten meanwhile. Nothing was pushed.
         """
         self._before_change(f"a push to {self.branch}")
+        seen = base
         for attempt in range(1, _PUSH_ATTEMPTS + 1):
             with self.current() as tree:
+                newest = self.run("rev-parse", "HEAD")
+                self._same_history(seen or newest, newest)
+                seen = newest
+                if base:
+                    self.run("reset", "--quiet", "--hard", base)
                 message = edit(tree)
                 self.run("add", "--all")
                 if message is None or not self.run("status", "--porcelain"):
                     return None
                 self.run("commit", "--quiet", "--no-verify", "-m", message)
+                self._carry_over(base, newest)
                 commit = self.run("rev-parse", "HEAD")
+                if commit == newest:
+                    return None  # somebody else made the same change
                 if self._pushed(last=attempt == _PUSH_ATTEMPTS):
                     return commit
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _same_history(self, base: str, newest: str) -> None:
+        """Refuse to go on when the branch no longer holds the commit that a change was planned on."""
+        if base == newest or self.is_ancestor_here(base, newest):
+            return
+        try:
+            related = bool(self.run("merge-base", base, newest))
+        except GitError:
+            related = False
+        raise git_answers.rewritten(branch=self.branch, remote=self.remote, base=base, related=related)
+
+    def _carry_over(self, base: str, newest: str) -> None:
+        """Put the commit made on ``base`` on top of the newest one; a conflict is named by file and taken back."""
+        if not base or base == newest:
+            return
+        try:
+            self.run("rebase", "--quiet", "--onto", newest, base)
+        except GitError as error:
+            files = self.run("diff", "--name-only", "--diff-filter=U").splitlines()
+            self.run("rebase", "--abort")
+            if not files:
+                raise
+            theirs = self.run("log", "-1", "--format=%h by %an: %s", f"{base}..{newest}", "--", *files)
+            raise git_answers.conflict(files, branch=self.branch, theirs=theirs) from error
 
     def _pushed(self, *, last: bool) -> bool:
         """Push; False when somebody else was faster and another attempt is left."""
         try:
             self.run("push", "--quiet", "origin", f"HEAD:refs/heads/{self.branch}")
         except GitError as error:
-            text = str(error.context.get("stderr", ""))
-            overtaken = any(word in text for word in ("fetch first", "non-fast-forward", "cannot lock ref"))
-            if overtaken and not last:
+            if git_answers.overtaken(str(error.context.get("stderr", ""))) and not last:
                 return False
-            raise GitError(
-                f"push to branch {self.branch} - refused: {_tail(text)}",
-                hint="check that the repository accepts pushes from here (hooks, rights), then run again",
-                command="push",
-                stderr=text,
-            ) from error
+            raise
         return True
 
     def head(self) -> str:
-        """Return the newest commit of the remote branch without changing the clone."""
-        answer = self._git("ls-remote", self.remote, f"refs/heads/{self.branch}", folder=None)
+        """Return the newest commit of the remote branch without changing the clone.
+
+        Raises:
+            GitError: The remote cannot be read, or has no branch of that name (``kind`` branch missing, detached).
+        """
+        answer = self._git("ls-remote", "--heads", self.remote, f"refs/heads/{self.branch}", folder=None)
         if not answer:
-            raise GitError(
-                f"branch {self.branch} - absent in {self.remote}, expected to exist",
-                hint="push the desired state first",
+            raise self._no_branch()
+        return answer.split()[0]
+
+    def _no_branch(self) -> GitError:
+        """Say what the name is instead of a branch, and which branches there are."""
+        lines = self._git("ls-remote", self.remote, folder=None).splitlines()
+        refs = {ref: sha for sha, _, ref in (line.partition("\t") for line in lines)}
+        branches = [ref.removeprefix("refs/heads/") for ref in refs if ref.startswith("refs/heads/")]
+        if f"refs/tags/{self.branch}" in refs:
+            what = "a tag"
+        elif self.branch == "HEAD" or (len(self.branch) >= 7 and any(s.startswith(self.branch) for s in refs.values())):
+            what = "a commit"
+        else:
+            return GitError(
+                f"branch {self.branch} - absent in {git_answers.without_password(self.remote)}, expected to exist",
+                hint=f"branches there: {', '.join(branches)}" if branches else "push the desired state first",
                 command="ls-remote",
                 stderr="",
+                kind="branch missing",
             )
-        return answer.split()[0]
+        return git_answers.detached(branch=self.branch, remote=self.remote, what=what, branches=branches)
 
     def run(self, *arguments: str) -> str:
         """Run git in the clone and return its output without the last line end."""
         return self._git(*arguments, folder=self.clone)
 
     def _git(self, *arguments: str, folder: Path | None, stdin: str | None = None) -> str:
-        """Run git with a clean environment, no prompt and a deadline."""
-        program = shutil.which("git")
-        if program is None:
-            raise ToolMissing("git - not found on PATH, it is needed", hint="install git")
-        command = [program, *self._options(), *(["-C", str(folder)] if folder else []), *arguments]
-        try:
-            done = subprocess.run(
-                command,
-                env=self._environment(program),
-                input=stdin,
-                stdin=subprocess.DEVNULL if stdin is None else None,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise _failed(arguments, f"no answer within {_TIMEOUT_S:.0f} s") from error
-        if done.returncode:
-            raise _failed(arguments, done.stderr or done.stdout)
-        return done.stdout.rstrip("\n")
-
-    def _options(self) -> list[str]:
-        """Return the configuration that every call needs, whatever the user's own says."""
-        pairs = (
-            ("user.name", self.author_name),
-            ("user.email", self.author_mail),
-            ("commit.gpgsign", "false"),
-            ("core.hooksPath", os.devnull),
-            ("core.autocrlf", "false"),
-            ("gc.auto", "0"),
-            ("advice.detachedHead", "false"),
-        )
-        return [part for key, value in pairs for part in ("-c", f"{key}={value}")]
-
-    def _environment(self, program: str) -> dict[str, str]:
-        """Return an environment without the caller's git variables; a URL keeps the user's credentials."""
-        clean = {
-            "PATH": os.pathsep.join((str(Path(program).parent), os.defpath)),
-            "HOME": str(Path.home()),
-            "LC_ALL": "C.UTF-8",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
-        }
-        local = "://" not in self.remote and not self.remote.startswith("git@")
-        return clean | ({"GIT_CONFIG_GLOBAL": os.devnull} if local else {})
+        """Run git; see ``wire.git_program``."""
+        return Git(self.remote, self.branch, self.identity).run(arguments, folder=folder, stdin=stdin)
 
     def log(self, app: App, *, limit: int = 50) -> list[Revision]:
         """Return the commits that touched the folder of an application, newest first.
@@ -230,7 +242,7 @@ class Repository:
             ``commit``, ``committed_at`` (ISO 8601), ``author``, ``message`` (whole) and ``files`` (paths) of each.
         """
         with self.current():
-            known = bool(since) and self._on_branch(since)
+            known = bool(since) and self.is_ancestor_here(since, "HEAD")
             span = f"{since}..HEAD" if known else "HEAD"
             form = "--format=%x1e%H%x1f%cI%x1f%an%x1f%B%x1f"
             text = self.run("log", "--reverse", f"--max-count={limit}", "--name-only", form, span)
@@ -239,14 +251,6 @@ class Repository:
             {"commit": sha, "committed_at": at, "author": author, "message": body.strip(), "files": files.split()}
             for sha, at, author, body, files in rows
         ]
-
-    def _on_branch(self, commit: str) -> bool:
-        """Whether the clone has a commit and its branch contains it."""
-        try:
-            self.run("merge-base", "--is-ancestor", commit, "HEAD")
-        except GitError:
-            return False
-        return True
 
     def image_at(self, commit: str, app: App) -> str:
         """Return the image that the application's Deployment names at a commit; empty when it names none."""
@@ -332,11 +336,15 @@ class Repository:
     def is_ancestor(self, first: str, second: str) -> bool:
         """Tell whether ``first`` is part of the history of ``second``; False when git cannot say."""
         with self.current():
-            try:
-                self.run("merge-base", "--is-ancestor", first, second)
-            except GitError:
-                return False
-        return first != second
+            return first != second and self.is_ancestor_here(first, second)
+
+    def is_ancestor_here(self, first: str, second: str) -> bool:
+        """Tell the same of commits that the clone has, without fetching; the caller holds the clone."""
+        try:
+            self.run("merge-base", "--is-ancestor", first, second)
+        except GitError:
+            return False
+        return True
 
     def restore(self, tree: Path, commit: str, path: str) -> None:
         """Make a folder of the work tree equal to a commit, files deleted since then included."""
@@ -346,13 +354,16 @@ class Repository:
 
 
 def repository(platform: Platform, *, author: str = AUTHOR) -> Repository:
-    """Return the private clone that belongs to a platform."""
+    """Return the private clone that belongs to a platform; a repository on a host gets the token of the settings."""
+    current = settings()
     return Repository(
         platform.gitops_repo,
         platform.gitops_branch,
         platform.home / "clones" / platform.name,
         author=author,
         before_change=partial(guard.check, platform),
+        user=current.git_user,
+        token=current.git_token,
     )
 
 
@@ -377,20 +388,3 @@ def _revision(row: Sequence[str], content: str) -> Revision:
         author=author,
         message=message,
     )
-
-
-def _failed(arguments: Sequence[str], stderr: str) -> GitError:
-    """Build the error of a failed command."""
-    command = arguments[0]
-    return GitError(
-        f"git {command} - failed: {_tail(stderr)}",
-        hint="see that the repository exists and can be reached",
-        command=command,
-        stderr=stderr[-2000:],
-    )
-
-
-def _tail(text: str) -> str:
-    """Return the lines of git's answer that say something, in one line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("hint:")]
-    return "; ".join(lines[-6:]) or "no message"
