@@ -28,12 +28,17 @@ class Document(NamedTuple):
         return self.body["metadata"]["name"]
 
 
+OPTIONAL = ("gitops/addons", "gitops/policies")
+"""Applied only where somebody switches them on; see test_addons.py."""
+
+
 def read(folder: str) -> list[Document]:
     """Return the documents below a folder of the repository, in file order."""
     return [
         Document(str(path.relative_to(ROOT)), body)
         for path in sorted((ROOT / folder).rglob("*.yaml"))
-        if "gitops/slo" not in str(path)  # specifications, no manifests: nobody applies them
+        # Specifications and instructions for kustomize are no manifests: nobody applies them.
+        if "gitops/slo" not in str(path) and path.name != "kustomization.yaml"
         for body in yaml.safe_load_all(path.read_text())
     ]
 
@@ -46,8 +51,14 @@ def project() -> Path:
 
 @pytest.fixture(scope="session")
 def documents() -> list[Document]:
-    """Every document of gitops/."""
-    return read("gitops")
+    """Every document of gitops/ that a platform has from its start."""
+    return [document for document in read("gitops") if not document.file.startswith(OPTIONAL)]
+
+
+@pytest.fixture(scope="session")
+def addon_documents() -> list[Document]:
+    """Every document of the optional parts."""
+    return [document for folder in OPTIONAL for document in read(folder)]
 
 
 @pytest.fixture(scope="session")
