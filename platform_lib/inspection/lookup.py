@@ -26,10 +26,17 @@ def app_of(platform: Platform, name: str) -> App:
     Raises:
         NotFound: There is no such Application.
     """
-    spec = manifests.spec(argocd.read(platform, name))
+    application = argocd.read(platform, name)
+    spec = manifests.spec(application)
     source: Obj = spec.get("source") or next(iter(spec.get("sources") or ()), {})
     namespace = (spec.get("destination") or {}).get("namespace") or name
-    return App(name, namespace=namespace, path=str(source.get("path") or ""))
+    home = manifests.namespace(application)
+    return App(
+        name,
+        namespace=namespace,
+        path=str(source.get("path") or ""),
+        argocd_namespace="" if home == platform.argocd_namespace else home,
+    )
 
 
 def require_this_cluster(application: Obj) -> None:

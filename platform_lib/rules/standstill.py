@@ -2,7 +2,7 @@
 
 Which object is at fault in the cluster is looked up by ``inspection.blockers``; this module knows the status alone.
 
-Source: Argo CD v3.5.1, gitops-engine ``setRunningPhase`` (messages) and controller ``autoSync`` (order of its refusals).
+Source: Argo CD v3.5.1, gitops-engine ``setRunningPhase`` (messages), controller ``autoSync`` (order of refusals).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _HEAL_S = (0.0, 2.0, 6.0, 18.0, 54.0, 162.0, 300.0)
 _WARNINGS = {
     "SharedResourceWarning": "two Applications fight for it: remove it from one of them",
     "RepeatedResourceWarning": "git has it more than once, the last one wins: remove the others",
-    "ExcludedResourceWarning": "Argo CD leaves this kind alone: take it out of the folder, or change resource.exclusions",
-    "OrphanedResourceWarning": "nobody's objects are in its namespace: delete them, or add them to orphanedResources.ignore",
+    "ExcludedResourceWarning": "Argo CD leaves this kind alone: take it out of git, or change resource.exclusions",
+    "OrphanedResourceWarning": "objects of nobody in its namespace: delete them, or list them in the project's ignore",
 }
 
 
