@@ -63,6 +63,7 @@ check: $(DEV) ## ruff, mypy, import contracts, house tests
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
 	@$(APQX) slo rules --check
+	@$(APQX) dashboard grafana --check
 	@$(PY) -m pytest $(PLAIN) -q tests/house
 
 scan: $(SCAN) ## manifests, Dockerfile, workflows, secrets, YAML: every scanner that needs no network

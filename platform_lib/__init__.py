@@ -4,7 +4,7 @@ Operations are modules, read as sentences: ``deploy.deploy(platform, app, ...)``
 Each takes a ``Platform`` first, then an ``App``; the rest is by keyword. The map, top to bottom:
 
     shelf runbook scorecard                         list and run books, score drills
-    postmortem archive                              explain an incident, also without its platform
+    postmortem archive dashboards                   explain an incident, also without its platform; see it all at once
     drills gate                                     rehearse failures; deploy and take back what is worse
     cluster deploy rollout rollback                 change something: look, plan, act
     sync metrics slo dora collect                   see what is, wait for what shall be, write down what was
@@ -29,6 +29,7 @@ _MODULES = frozenset(
     {
         "archive",
         "cluster",
+        "dashboards",
         "deploy",
         "doctor",
         "dora",
@@ -76,6 +77,7 @@ __all__ = [
     "Verdict",
     "archive",
     "cluster",
+    "dashboards",
     "deploy",
     "doctor",
     "dora",

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from platform_lib.cli import apps, dora, drill, images, journal, place, postmortem, runs, slo, streams
+from platform_lib.cli import apps, dashboard, dora, drill, images, journal, place, postmortem, runs, slo, streams
 from platform_lib.errors import EXIT_FAILED, PlatformError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for group in (place, runs, apps, dora):
 app.add_typer(images.image_app, name="image")
 app.add_typer(journal.journal_app, name="journal")
 app.add_typer(slo.slo_app, name="slo")
+app.add_typer(dashboard.dashboard_app, name="dashboard")
 app.add_typer(drill.drill_app, name="drill")
 app.add_typer(postmortem.postmortem_app, name="postmortem")
 

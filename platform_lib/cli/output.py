@@ -56,6 +56,19 @@ def finish(outcome: Any, as_json: bool) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
+def pairs(items: list[str], flag: str) -> dict[str, str]:
+    """Split ``KEY=VALUE`` texts of a repeatable option."""
+    from platform_lib.errors import InvalidInput
+
+    found = {}
+    for item in items:
+        key, separator, value = item.partition("=")
+        if not separator or not key:
+            raise InvalidInput(f"{flag} {item!r} - wanted KEY=VALUE", hint=f"for example: {flag} dry_run=false")
+        found[key] = value
+    return found
+
+
 def target_of(name: str) -> Any:
     """The application of that name; its namespace and folder follow the project's convention."""
     from platform_lib.model import App

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from platform_lib.cli.output import AsJson, show, steps, table
+from platform_lib.cli.output import AsJson, pairs, show, steps, table
 from platform_lib.errors import EXIT_FAILED, InvalidInput
 
 commands = typer.Typer()
@@ -55,7 +55,7 @@ def _values(book: str, items: list[str] | None) -> dict[str, Any]:
     """Read the parameters of the command line by a book's model."""
     from platform_lib import parameters
 
-    return parameters.parse(book, _pairs(items or []))
+    return parameters.parse(book, pairs(items or [], "-p"))
 
 
 def _book_of(run_id: str) -> str:
@@ -84,17 +84,6 @@ def _print_plan(result: Any) -> None:
         print("  nothing to do")
     print(f"  plan: {result.plan_sha256}")
     print(f"  approve it with: apqx run {result.runbook} --approve {result.plan_sha256[:12]}")
-
-
-def _pairs(items: list[str]) -> dict[str, str]:
-    """Split ``key=value`` texts."""
-    pairs = {}
-    for item in items:
-        key, separator, value = item.partition("=")
-        if not separator or not key:
-            raise InvalidInput(f"-p {item!r} - wanted KEY=VALUE", hint="for example: -p dry_run=false")
-        pairs[key] = value
-    return pairs
 
 
 def _summary(result: Any) -> None:
