@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-from pathlib import Path
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, SecretStr
@@ -17,7 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from platform_lib.errors import InvalidInput
 from platform_lib.model import Platform
 from platform_lib.redact import of_process
-from platform_lib.settings import variable
+from platform_lib.wire import secretvalue
 
 FORMS = "env:NAME, file:/path or k8s:namespace/name/key"
 _PATTERN = re.compile(
@@ -59,24 +58,15 @@ class SecretRef(str):
             InvalidInput: The reference leads nowhere; names the reference, never a value.
         """
         kind, _, rest = self.partition(":")
-        if kind == "k8s":
-            found = _from_cluster(rest, platform)
-        else:
-            found = variable(rest) if kind == "env" else _from_file(rest)
+        if kind != "k8s":
+            return SecretStr(secretvalue.resolve(str(self)))
+        found = _from_cluster(rest, platform)
         if not found:
             raise InvalidInput(
                 f"secret {str(self)!r} - not found or empty, wanted a value there", hint=f"references are {FORMS}"
             )
         of_process().add(found)
         return SecretStr(found)
-
-
-def _from_file(path: str) -> str | None:
-    """Read a file; None when it cannot be read."""
-    try:
-        return Path(path).read_text().rstrip("\n")
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _from_cluster(rest: str, platform: Platform | None) -> str | None:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from platform_lib import errors, guard, redact
+from platform_lib import errors, guard
 from platform_lib.model import Obj, Platform
-from platform_lib.wire import kubeconfig as kubeconfig_
 from platform_lib.wire import kubeerrors
-from platform_lib.wire.kubeerrors import Origin
+from platform_lib.wire.kubetransport import transport
 
 APPLICATIONS = "argoproj.io/v1alpha1/applications"
 DEPLOYMENTS = "apps/v1/deployments"
@@ -73,7 +72,7 @@ class Kube:
         before_change: Callable[[str], None] = lambda _what: None,
         ours: bool = True,
     ) -> None:
-        self._request, self.origin = _transport(kubeconfig, context, ours=ours)
+        self._request, self.origin = transport(kubeconfig, context, ours=ours)
         self.context, self._before_change = context, before_change
 
     def call(
@@ -135,6 +134,36 @@ class Kube:
     def _silent(self, method: str, path: str, error: BaseException, timeout_s: float = _READ_S) -> errors.Unreachable:
         """Return the error for a server that did not answer."""
         return kubeerrors.of_silence(method, path, error, self.origin, connect_s=_CONNECT_S, read_s=timeout_s)
+
+    def proxied(
+        self, namespace: str, service: str, path: str, *, params: Mapping[str, Any], timeout_s: float
+    ) -> tuple[int, bytes]:
+        """Ask a Service over HTTP through the API server; return its own status and body.
+
+        Args:
+            namespace: Of the Service.
+            service: ``name:port``.
+            path: Below the Service.
+            params: Query parameters.
+            timeout_s: Time for the answer.
+
+        Raises:
+            Forbidden, NotFound, ApiError: The API server itself refused (``services/proxy``, no such Service).
+            Unreachable: No answer.
+        """
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.dynamic.exceptions import DynamicApiError
+
+        where = f"{path_of('v1/services', namespace, service, 'proxy')}/{path}"
+        try:
+            answer = self.call("GET", where, params=params, timeout_s=timeout_s)
+        except errors.ApiError as error:
+            cause = error.__cause__
+            body = bytes(cause.body or b"") if isinstance(cause, (ApiException, DynamicApiError)) else b""
+            if b'"kind":"Status"' in body.replace(b" ", b""):
+                raise
+            return int(error.status), body
+        return int(answer.status), bytes(answer.data)
 
     def get(self, gvr: str, name: str, namespace: str | None = None) -> Obj:
         """Read one object; NotFound when it is absent."""
@@ -319,55 +348,6 @@ def _connected(platform: Platform, _changed_ns: int) -> Kube:
     """Keep one connection per kubeconfig and its time of change; the guard sees every change."""
     ours = platform.provider != "existing"
     return Kube(platform.kubeconfig, platform.context, before_change=partial(guard.check, platform), ours=ours)
-
-
-def _transport(kubeconfig: Path, context: str, *, ours: bool) -> tuple[Callable[..., Any], Origin]:
-    """Return the request function of the official dynamic client, without its discovery calls, and whom it asks."""
-    import urllib3
-    from kubernetes import client, config
-    from kubernetes.dynamic import DynamicClient
-
-    found = kubeconfig_.entry([kubeconfig], context)
-    configuration = client.Configuration()
-    try:
-        config.load_kube_config(str(kubeconfig), context=context, client_configuration=configuration)
-    except (config.ConfigException, OSError, ValueError) as error:
-        raise errors.SettingsError(
-            f"kubeconfig {kubeconfig} - context {context!r} cannot be used: {error}",
-            hint="kubectl config view shows what it holds; apqx status names the kubeconfig in use",
-        ) from error
-    if found.bodies[2].get("exec") and not (configuration.api_key or configuration.cert_file):
-        raise _plugin_failed(found)
-    # A refused connection is tried again at once; an answer, whatever its status, is never repeated.
-    configuration.retries = urllib3.Retry(
-        total=2,
-        connect=2,
-        read=1,
-        status=0,
-        redirect=0,
-        backoff_factor=0.05,
-        respect_retry_after_header=False,
-    )
-    dynamic = DynamicClient(client.ApiClient(configuration), discoverer=lambda *_: None)
-    request: Callable[..., Any] = dynamic.request
-    return request, Origin(found.context, found.server, found.user, found.credentials, ours)
-
-
-def _plugin_failed(found: kubeconfig_.Entry) -> errors.SettingsError:
-    """Return why an exec plugin gave no credentials; the client only logs it, so the plugin is asked once more."""
-    from kubernetes.config.exec_provider import ExecProvider
-    from kubernetes.config.kube_config import ConfigNode
-
-    cluster = ConfigNode("cluster", found.bodies[1])
-    try:
-        ExecProvider(ConfigNode("exec", found.bodies[2]["exec"]), str(found.files[2].parent), cluster).run()
-        why = "answered without a token or certificate"
-    except Exception as error:  # whatever plugin or package did, the reader has to see it
-        why = redact.of_process().scrub(" ".join(str(error).split()))[:300]
-    return errors.SettingsError(
-        f"{found.credentials} of user {found.user!r} (context {found.context!r}) - {why}, expected credentials",
-        hint="log in again with that tool, then try once more",
-    )
 
 
 def _event_time(event: Obj) -> str:

@@ -27,6 +27,8 @@ from platform_lib.wait import now
 SECTIONS = ("contexts", "clusters", "users")
 PATHS = {"clusters": ("certificate-authority",), "users": ("client-certificate", "client-key", "tokenFile")}
 """Fields that name a file relative to the kubeconfig they stand in."""
+COPY = "kubeconfig"
+"""Name of the private copy of a merged context, in the state folder."""
 _SOME = 12
 """So many contexts are listed in an error; the rest is counted."""
 
@@ -185,8 +187,8 @@ def usable_file(found: Entry, home: Path) -> Path:
         "clusters": [{"name": found.cluster, "cluster": bodies[1]}],
         "users": [{"name": found.user, "user": bodies[2]}] if found.user else [],
     }
-    path = home / "kubeconfig"
-    scratch = path.with_name(f".kubeconfig.{os.getpid()}")
+    path = home / COPY
+    scratch = path.with_name(f".{COPY}.{os.getpid()}")
     scratch.touch(mode=0o600)
     scratch.write_text(yaml.safe_dump(document, sort_keys=False))
     scratch.rename(path)

@@ -9,16 +9,21 @@ into a dict (``promframe`` reads the text of the answer with numpy and pandas in
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from platform_lib import redact
 from platform_lib.errors import NoData, QueryError, Unreachable
 from platform_lib.model import Platform
-from platform_lib.wire.promframe import Part, column_names, frame_of, part_of
+from platform_lib.settings import settings
+from platform_lib.wire import secretvalue
+from platform_lib.wire.promframe import Part, column_names, frame_of
+from platform_lib.wire.promhttp import SCHEME, Endpoint, Refused, Send, endpoint, session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,25 +34,29 @@ MAX_POINTS = 11_000
 """Points per series in one answer; Prometheus refuses more than 11,000 steps."""
 WANTED_POINTS = 600
 """Points that a picture can show; the default step aims at it."""
+_HALVINGS = 6
+"""So often a window is halved when an endpoint's own limit is lower: down to a 64th."""
 _CONNECT_S = 3.0
 _READ_S = 30.0
 
 
 class Client:
-    """Asks one Prometheus server.
+    """Asks one Prometheus-compatible endpoint.
 
     Args:
-        url: Base URL.
+        target: Base URL, or an endpoint with headers, certificate authority or another way to it.
         timeout_s: Time for one answer in seconds.
+        max_points: Points per series that the endpoint gives in one answer.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = _READ_S) -> None:
+    def __init__(self, target: str | Endpoint, *, timeout_s: float = _READ_S, max_points: int = MAX_POINTS) -> None:
         from prometheus_api_client import PrometheusConnect
         from urllib3.util.retry import Retry
 
-        self.url, self._timeout_s = url.rstrip("/"), timeout_s
+        self._target = endpoint(target) if isinstance(target, str) else target
+        self.url, self._timeout_s, self._max_points = self._target.url, timeout_s, max_points
         self.warnings: list[str] = []
-        self._session = _session(self)
+        self._session = session(self._target, self.warnings.extend)
         self._connect = PrometheusConnect(
             url=self.url,
             session=self._session,
@@ -91,8 +100,8 @@ class Client:
         step_s = step_s or choose_step(start, end)
         self.warnings.clear()
         with self._translated(promql):
-            spans = windows(start.timestamp(), end.timestamp(), step_s)
-            parts = [self._part(promql, first, last, step_s) for first, last in spans]
+            spans = windows(start.timestamp(), end.timestamp(), step_s, self._max_points)
+            parts = [part for first, last in spans for part in self._parts(promql, first, last, step_s)]
         skipped = list(dict.fromkeys(key for part in parts for key in part.histograms))
         frame = frame_of(parts, step_s)
         if frame.empty:
@@ -101,6 +110,22 @@ class Client:
             self.warnings.append(f"{len(skipped)} series left out: native histograms, {_HISTOGRAM_HINT}")
         frame.attrs |= {"promql": promql, "step_s": step_s, "warnings": list(dict.fromkeys(self.warnings))}
         return frame
+
+    def _parts(self, promql: str, first: float, last: float, step_s: float, halvings: int = 0) -> list[Part]:
+        """Ask for one window; in halves, when the endpoint's own limit is below ours.
+
+        Each point of a range query is computed by itself, so the halves hold the same values.
+        """
+        try:
+            return [self._part(promql, first, last, step_s)]
+        except Refused as error:
+            points = round((last - first) / step_s) + 1
+            if not error.too_much or halvings >= _HALVINGS or points < 2:
+                raise
+        middle = first + (points // 2) * step_s
+        self._max_points = min(self._max_points, max(points // 2 + points % 2, 1))
+        before = self._parts(promql, first, middle - step_s, step_s, halvings + 1)
+        return before + self._parts(promql, middle, last, step_s, halvings + 1)
 
     def _part(self, promql: str, first: float, last: float, step_s: float) -> Part:
         """Ask for one window; the exact times override the package's rounded ones."""
@@ -121,12 +146,20 @@ class Client:
 
         try:
             yield
-        except _Refused as error:
+        except Refused as error:
+            text = redact.of_process().scrub(error.text)  # a proxy may repeat what was sent to it
             raise QueryError(
-                f"{promql} - refused with status {error.status}: {error.text}",
-                hint="correct the query, or ask for less",
+                f"{promql} - refused with status {error.status}: {text}",
+                hint=error.hint,
                 promql=promql,
-                server_message=error.text,
+                server_message=text,
+                status=error.status,
+            ) from None
+        except requests.exceptions.SSLError as error:
+            raise Unreachable(
+                f"Prometheus {self.url} - its certificate is not trusted (TLS): {_tls_reason(error)}",
+                hint="set prometheus_ca to the certificate authority that signed it",
+                url=self.url,
             ) from error
         except (requests.RequestException, PrometheusApiClientException) as error:
             raise Unreachable(
@@ -134,54 +167,6 @@ class Client:
                 hint="is it running? see apqx status",
                 url=self.url,
             ) from error
-
-
-class _Refused(Exception):
-    """An answer of Prometheus that is not a result."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status, self.text = status, text
-
-
-def _session(client: Client) -> Any:
-    """Return a session that decodes once, keeps warnings, and keeps the text of a refusal."""
-    import requests
-
-    class Session(requests.Session):  # type: ignore[misc]
-        def request(self, method: str, url: str, *args: Any, **options: Any) -> Any:
-            answer = super().request(method, url, *args, **options)
-            document, result = _decoded(answer, samples=url.endswith("/query_range"))
-            client.warnings.extend([*(document.get("warnings") or []), *(document.get("infos") or [])])
-            answer.json = lambda **_: {"data": {"result": result}}
-            return answer
-
-    session = Session()
-    session.trust_env = False  # a proxy of the user must not stand between us and the platform
-    return session
-
-
-def _decoded(answer: Any, *, samples: bool) -> tuple[dict[str, Any], Any]:
-    """Decode an answer of the Prometheus API; anything but a success is raised with its own text.
-
-    Args:
-        answer: The HTTP answer.
-        samples: The body holds a matrix: its samples are read as arrays, never as Python objects.
-
-    Returns:
-        What the answer says beside the result, and the result: a ``Part`` for a matrix.
-    """
-    try:
-        part = part_of(answer.content) if samples and answer.status_code == 200 else None
-        document = part.document if part else json.loads(answer.content)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise _Refused(answer.status_code, answer.text[:300] or "an empty answer")
-    if answer.status_code != 200 or document.get("status") != "success":
-        kind, text = document.get("errorType") or "error", document.get("error") or "no message"
-        raise _Refused(answer.status_code, f"{kind}: {text}")
-    return document, part or (document.get("data") or {}).get("result")
 
 
 _HISTOGRAM_HINT = "take a number out of them with histogram_quantile, histogram_count or histogram_sum"
@@ -218,8 +203,42 @@ def _nothing(promql: str, start: datetime, end: datetime, *, histograms: int) ->
 
 
 def connect(platform: Platform, *, timeout_s: float = _READ_S) -> Client:
-    """Return a client for the Prometheus of a platform."""
-    return Client(platform.prometheus_url, timeout_s=timeout_s)
+    """Return a client for the Prometheus of a platform.
+
+    Raises:
+        Unreachable: The platform has none.
+        SettingsError, InvalidInput: Its address, headers or certificate authority cannot be used.
+    """
+    if not platform.prometheus_url:
+        raise Unreachable(
+            f"platform {platform.name} - has no Prometheus endpoint, expected one",
+            hint="set APQX_PROMETHEUS_URL, then connect again: apqx up --provider existing",
+            url="",
+        )
+    send = _through_api(platform) if platform.prometheus_url.startswith(f"{SCHEME}://") else None
+    headers = secretvalue.headers_of(platform.prometheus_headers)
+    target = endpoint(platform.prometheus_url, headers=headers, ca=platform.prometheus_ca, send=send)
+    return Client(target, timeout_s=timeout_s, max_points=settings().prometheus_max_points)
+
+
+def _through_api(platform: Platform) -> Send:
+    """Return how a Service is asked through the proxy of the API server: with the user's own credentials."""
+    from platform_lib.wire import kube
+
+    parts = urlsplit(platform.prometheus_url)
+    service = parts.path.strip("/").partition("/")[0]
+
+    def send(path: str, params: Mapping[str, Any], timeout_s: float) -> tuple[int, bytes]:
+        below = path.strip("/").partition("/")[2]
+        return kube.connect(platform).proxied(parts.netloc, service, below, params=params, timeout_s=timeout_s)
+
+    return send
+
+
+def _tls_reason(error: BaseException) -> str:
+    """Return what TLS complained about, without the layers around it."""
+    found = re.search(r"certificate verify failed: ([^(']+)", str(error))
+    return found.group(1).strip() if found else type(error).__name__
 
 
 def choose_step(start: datetime, end: datetime, *, smallest_s: float = 1.0) -> float:
@@ -227,19 +246,20 @@ def choose_step(start: datetime, end: datetime, *, smallest_s: float = 1.0) -> f
     return max(smallest_s, float(ceil((end - start).total_seconds() / WANTED_POINTS)))
 
 
-def windows(start: float, end: float, step_s: float) -> list[tuple[float, float]]:
-    """Split a range so that no part exceeds 11,000 points; parts neither overlap nor leave a gap.
+def windows(start: float, end: float, step_s: float, max_points: int = MAX_POINTS) -> list[tuple[float, float]]:
+    """Split a range so that no part exceeds the limit of points; parts neither overlap nor leave a gap.
 
     Args:
         start: Unix seconds; moved back to a multiple of the step.
         end: Unix seconds.
         step_s: Above 0.
+        max_points: Points in one part.
     """
     if step_s <= 0:
         raise ValueError(f"step_s must be positive, got {step_s}")
     first = floor(round(start / step_s, 6))
     count = max(0, floor(round(end / step_s, 6)) - first) + 1
     return [
-        ((first + begin) * step_s, (first + min(begin + MAX_POINTS, count) - 1) * step_s)
-        for begin in range(0, count, MAX_POINTS)
+        ((first + begin) * step_s, (first + min(begin + max_points, count) - 1) * step_s)
+        for begin in range(0, count, max_points)
     ]
