@@ -6,7 +6,7 @@ happens on it is that of ``deploy``, ``sync``, ``rollout`` and ``rollback``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from platform_lib.providers import state
 from platform_lib.providers.base import Provider, Release
 from platform_lib.settings import settings
 from platform_lib.wait import until
-from platform_lib.wire import kube
+from platform_lib.wire import access, kube
 
 Progress = Callable[[str], None]
 
@@ -77,10 +77,13 @@ def _last_taken_down() -> Provider:
     return _taken_down[-1] if _taken_down else providers.recorded()
 
 
-@operation("up", still=_not_up, locked=False)
+@operation("up", still=_not_up, locked=False, connects=True)
 def up(
     *,
     provider: str | None = None,
+    context: str = "",
+    write: bool = False,
+    install: Sequence[str] = (),
     merge_kubeconfig: bool = False,
     timeout_s: float | None = None,
     progress: Progress | None = None,
@@ -89,6 +92,9 @@ def up(
 
     Args:
         provider: Who runs the cluster; None or empty: the setting, else what is up, else ``embedded``.
+        context: Provider existing: context of the kubeconfig; empty: the setting, else the current one.
+        write: Provider existing: let the cluster be changed; its context must be on the allow-list too.
+        install: Provider existing: what to install where it is missing (``argocd``).
         merge_kubeconfig: Also add the cluster to the user's own kubeconfig, where the provider can.
         timeout_s: Deadline for everything in seconds; default: the provider's setting.
         progress: Called with one line a stage.
@@ -101,7 +107,7 @@ def up(
         UndoFailed: A stage failed, and what was started could not be ended.
         InvalidInput, GuardRefused, ToolMissing, UnsupportedSystem, Locked: Nothing was started.
     """
-    found = _free_for(providers.chosen(provider))
+    found = _free_for(providers.chosen(provider, context=context, write=write, install=install))
     if merge_kubeconfig and (why := found.cannot("merge_kubeconfig")):
         raise InvalidInput(f"merging the kubeconfig of {found.platform.name} - refused: {why}")
     outcome = found.up(timeout_s=timeout_s, progress=progress or _silent)
@@ -132,7 +138,7 @@ def plan_up(*, provider: str | None = None) -> Plan:
     return _free_for(providers.chosen(provider)).plan_up()
 
 
-@operation("down", still=_not_gone)
+@operation("down", still=_not_gone, connects=True)
 def down(*, purge: bool = False, confirm: str | None = None, progress: Progress | None = None) -> Outcome:
     """Destroy the cluster: no process, port or mount stays; git and images stay unless ``purge``.
 
@@ -188,8 +194,9 @@ def connect(name: str | None = None) -> Platform:
         name: Expected cluster name; any when None.
 
     Raises:
-        Unreachable: None is up.
+        Unreachable: None is up, or an existing cluster does not answer.
         GuardRefused: Another one is up.
+        SettingsError, Forbidden, UnsupportedSystem: An existing cluster cannot be used any more; see ``wire.access``.
     """
     platform = state.read_endpoints(settings().home)
     if name is not None and name != platform.name:
@@ -197,6 +204,8 @@ def connect(name: str | None = None) -> Platform:
             f"platform {name} - the one that is up is {platform.name}",
             hint="set APQX_HOME to the other one's state folder",
         )
+    if platform.provider == "existing":  # others run it: since we last looked anything may have changed
+        access.preflight(platform)
     return platform
 
 
@@ -262,12 +271,14 @@ def urls(platform: Platform) -> tuple[tuple[str, str], ...]:
     """Return where a person looks at a platform."""
     port = urlsplit(platform.ingress_url).port
     scheme = urlsplit(platform.ingress_url).scheme or "http"
-    return (
-        ("application", f"{scheme}://{App().host}{f':{port}' if port else ''}/"),
+    application = f"{scheme}://{App().host}{f':{port}' if port else ''}/" if platform.ingress_url else ""
+    rows = (
+        ("application", application),
         ("prometheus", platform.prometheus_url),
         ("kubeconfig", str(platform.kubeconfig)),
         ("git repository", platform.gitops_repo),
     )
+    return tuple((what, where or "unknown") for what, where in rows)
 
 
 def _nodes(platform: Platform) -> tuple[tuple[str, str], ...]:

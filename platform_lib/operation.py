@@ -29,7 +29,13 @@ _NO_INPUTS = ("platform", "app", "progress")
 
 
 def operation(
-    name: str, *, still: Still | None = None, undo: Undo | None = None, locked: bool = True, git: bool = True
+    name: str,
+    *,
+    still: Still | None = None,
+    undo: Undo | None = None,
+    locked: bool = True,
+    git: bool = True,
+    connects: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function an operation that changes a platform.
 
@@ -40,6 +46,7 @@ def operation(
         undo: For operations that measure: takes back a cut-off attempt, given the facts from before it.
         locked: Hold the platform's locks.
         git: Remember the commit of the desired state, and refuse to resume when others changed it since.
+        connects: On an existing cluster it only connects or forgets; what it changes there, the provider asks for.
 
     Returns:
         A decorator for functions that take ``platform`` and ``app`` first; both may be absent.
@@ -56,9 +63,12 @@ def operation(
             platform: Platform = bound.arguments.get("platform") or _in_force(signature, bound)
             app: App | None = bound.arguments.get("app")
             what = f"{name} {app.name if app else platform.name}"
-            guard.check(platform, what)
+            looks_only = connects and platform.provider == "existing"
+            if not looks_only:
+                guard.check(platform, what)
             rules = _rules(platform, app, still, undo, git)
-            with shared_with_run(platform.home, purpose=what) if locked else contextlib.nullcontext():
+            alone = locked and not looks_only
+            with shared_with_run(platform.home, purpose=what) if alone else contextlib.nullcontext():
                 return steps.once(
                     name,
                     inputs=_inputs(platform, app, bound),
@@ -75,7 +85,8 @@ def operation(
 def _in_force(signature: inspect.Signature, bound: inspect.BoundArguments) -> Platform:
     """Return the platform that an operation without one means: of the provider it chooses, else the one that is up."""
     if "provider" in signature.parameters:
-        return providers.chosen(bound.arguments.get("provider")).platform
+        options = {key: bound.arguments[key] for key in ("context", "write", "install") if key in bound.arguments}
+        return providers.chosen(bound.arguments.get("provider"), **options).platform
     return providers.recorded().platform
 
 

@@ -14,14 +14,21 @@ commands = typer.Typer()
 
 @commands.command()
 def up(
-    provider: Annotated[str, typer.Option(help="How the cluster comes: embedded.")] = "embedded",
+    provider: Annotated[
+        str, typer.Option(help="How the cluster comes: embedded, k3d or existing; default: the setting, else embedded.")
+    ] = "",
+    context: Annotated[str, typer.Option(help="existing: context of your kubeconfig.")] = "",
+    write: Annotated[bool, typer.Option("--write", help="existing: let that cluster be changed.")] = False,
+    install: Annotated[str, typer.Option(help="existing: install what is missing, by name: argocd.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Bring the platform up; a second call changes nothing."""
     from platform_lib import cluster
 
+    wanted = tuple(name.strip() for name in install.split(",") if name.strip())
     with steps(as_json) as progress:
-        finish(cluster.up(provider=provider, progress=progress), as_json)
+        done = cluster.up(provider=provider, context=context, write=write, install=wanted, progress=progress)
+        finish(done, as_json)
 
 
 @commands.command()

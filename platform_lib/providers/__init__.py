@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from platform_lib.errors import InvalidInput, Unreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from platform_lib.model import Platform
     from platform_lib.providers.base import Provider
     from platform_lib.settings import Settings
@@ -30,20 +32,33 @@ def named(name: str) -> Provider:
     return _made(name, settings())
 
 
-def chosen(name: str | None = None) -> Provider:
+def chosen(name: str | None = None, *, context: str = "", write: bool = False, install: Iterable[str] = ()) -> Provider:
     """Return the provider in force for ``up``: the one named, else the setting, else what is up, else embedded.
 
     Args:
         name: What the caller asked for; empty or None when it left that open.
+        context: Context of an existing cluster; empty: the setting, else the kubeconfig's current one.
+        write: Let an existing cluster be changed.
+        install: What to install on an existing cluster where it is missing.
 
     Raises:
-        InvalidInput: There is no such provider.
+        InvalidInput: There is no such provider, or an option that only an existing cluster has was given to another.
     """
     from platform_lib.settings import settings
 
     current = settings()
     wanted = name or (current.provider if "provider" in current.model_fields_set else "")
-    return _made(wanted, current) if wanted else recorded()
+    if not (context or write or tuple(install)):
+        return _made(wanted, current) if wanted else recorded()
+    if wanted != "existing":
+        raise InvalidInput(
+            f"provider {wanted or 'embedded'!r} - was given context, write or install, expected provider existing",
+            hint="add --provider existing",
+        )
+    from platform_lib.providers.existing import Existing
+
+    told = {"context": context or current.context, "existing_write": write or current.existing_write}
+    return Existing(settings(provider="existing", **told), install=tuple(install))
 
 
 def recorded() -> Provider:
