@@ -97,12 +97,21 @@ def ports_free(current: Settings, node_addresses: list[str]) -> None:
     wanted = [("127.0.0.1", port, f"APQX_PORT_{name.upper()}") for name, port in current.ports().items()]
     wanted += [(address, current.port_kubelet, "APQX_PORT_KUBELET") for address in node_addresses]
     for address, port, variable in wanted:
-        if not _free(address, port):
-            raise GuardRefused(
-                f"port {address}:{port} - held by {holder(port)}, want it free",
-                hint=f"end that program, or set {variable} to another port",
-                port=port,
-            )
+        require_free(address, port, variable)
+
+
+def require_free(address: str, port: int, variable: str) -> None:
+    """Make sure that one port can be bound.
+
+    Raises:
+        GuardRefused: It is taken; names who holds it, and the setting that moves it.
+    """
+    if not _free(address, port):
+        raise GuardRefused(
+            f"port {address}:{port} - held by {holder(port)}, want it free",
+            hint=f"end that program, or set {variable} to another port",
+            port=port,
+        )
 
 
 def _free(address: str, port: int) -> bool:

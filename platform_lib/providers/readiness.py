@@ -60,7 +60,7 @@ class Readiness:
 
         def ready() -> tuple[bool | None, str]:
             nodes, _ = kube.connect(self._platform).list(kube.NODES)
-            found = {n["metadata"]["name"] for n in nodes if _is_ready(n)}
+            found = {n["metadata"]["name"] for n in nodes if is_ready(n)}
             return (True if wanted <= found else None), f"{len(found)} of {len(wanted)} nodes Ready"
 
         self._until(ready, deadline, "nodes Ready")
@@ -143,7 +143,7 @@ class Readiness:
                 raise BootstrapFailed("platform - its guardian ended", hint="see the log", stage="api")
 
 
-def _is_ready(node: Obj) -> bool:
+def is_ready(node: Obj) -> bool:
     """Return whether a node says that it is Ready."""
     conditions = node.get("status", {}).get("conditions") or ()
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
