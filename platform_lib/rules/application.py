@@ -56,6 +56,7 @@ __all__ = [
     "failed_rows",
     "fate",
     "fingerprint",
+    "given_up",
     "history",
     "initiator",
     "judge",
@@ -72,6 +73,7 @@ __all__ = [
     "succeeded",
     "sync_revision",
     "sync_revisions",
+    "synced",
     "synced_revision",
 ]
 
@@ -155,11 +157,17 @@ def settled(application: Obj) -> bool:
 
 
 def operation_failure(
-    application: Obj, wanted: Callable[[str], bool], since: datetime | None, *, only_fresh: bool = False
+    application: Obj,
+    wanted: Callable[[str], bool],
+    since: datetime | None,
+    *,
+    only_fresh: bool = False,
+    identity: str = "",
 ) -> str:
     """Say why the operation towards the wanted revision ended badly; empty while it may still succeed.
 
-    With ``only_fresh``, an operation that began before ``since`` is not held against any revision.
+    With ``only_fresh``, an operation that began before ``since`` is not held against any revision. One that
+    carries ``identity`` counts whatever it says of its revision, and whatever the clocks say.
     """
     state = operation_state(application)
     if state.get("phase") not in ("Failed", "Error") or application.get("operation"):
@@ -167,7 +175,8 @@ def operation_failure(
     revision = synced_revision(application) or requested_revision(state)
     started = parse_time(state.get("startedAt"))
     fresh = since is not None and started is not None and started >= since.replace(microsecond=0)
-    if not (wanted(revision) if revision and not only_fresh else fresh):
+    ours = bool(identity) and carries(application, identity)
+    if not ours and not (wanted(revision) if revision and not only_fresh else fresh):
         return ""
     rows = failed_rows(application)
     return f"operation {state['phase']}: {state.get('message') or 'no message'}" + (
@@ -182,6 +191,7 @@ def judge(
     since: datetime | None = None,
     known: Iterable[tuple[str, str]] = (),
     only_fresh: bool = False,
+    identity: str = "",
 ) -> Judgement:
     """Judge whether an application runs the wanted revision, synced and healthy.
 
@@ -191,6 +201,7 @@ def judge(
         since: When the change was requested; older failures are not held against it.
         known: Error conditions that were there before the request.
         only_fresh: Count only operations that began after ``since``; for a change whose revision is not known.
+        identity: Of the operation that was requested; its failure counts without a look at clocks.
 
     Returns:
         ``done`` needs all of: no operation, comparison newer than the last operation, comparison at the wanted
@@ -198,15 +209,15 @@ def judge(
     """
     if application is None:
         return Judgement(False, "", "Application absent")
-    failed = operation_failure(application, wanted, since, only_fresh=only_fresh)
+    failed = operation_failure(application, wanted, since, only_fresh=only_fresh, identity=identity)
     failed = failed or _hopeless_retry(application, wanted)
     failed = failed or _condition_failure(application, since, set(known))
     status = manifests.status(application)
-    sync, health = (status.get("sync") or {}).get("status"), (status.get("health") or {}).get("status")
+    health = (status.get("health") or {}).get("status")
     at_revision = wanted(sync_revision(application))
     failed = failed or (_pruning_left(application, wanted, since) if at_revision else "")
     good = settled(application) and at_revision and health == "Healthy"
-    good = good and (sync == "Synced" or _only_kept(application))
+    good = good and synced(application)
     return Judgement(good, "" if good else failed, describe(application))
 
 
@@ -230,6 +241,18 @@ def _only_kept(application: Obj) -> bool:
     kept = {_named(row) for row in rows if row.get("message") == "ignored (no prune)"}
     extra = _extra(application)
     return bool(extra) and succeeded(application) and all(_named(row) in kept for row in extra)
+
+
+def synced(application: Obj) -> bool:
+    """Tell whether nothing is left to sync: Synced, or OutOfSync only by what is kept on purpose."""
+    status = (manifests.status(application).get("sync") or {}).get("status")
+    return status == "Synced" or _only_kept(application)
+
+
+def given_up(application: Obj) -> bool:
+    """Tell whether automation has tried what was compared last, failed, and waits for another commit."""
+    bad = operation_state(application).get("phase") in ("Failed", "Error") and not application.get("operation")
+    return bad and synced_revision(application) == sync_revision(application)
 
 
 def _pruning_left(application: Obj, wanted: Callable[[str], bool], since: datetime | None) -> str:

@@ -15,6 +15,7 @@ from platform_lib.model import App, Obj, Platform
 from platform_lib.rules import application as rules
 from platform_lib.rules import manifests
 from platform_lib.rules.application import history
+from platform_lib.rules.syncchecks import PAUSED_ANNOTATION
 from platform_lib.rules.syncrequest import USER, SyncRequest
 from platform_lib.settings import settings
 from platform_lib.wait import now
@@ -38,8 +39,6 @@ __all__ = [
     "terminate",
     "watch",
 ]
-
-PAUSED_ANNOTATION = "apqx.dev/automation-paused"
 
 
 def door(platform: Platform, app: App | None = None, kube: Kube | None = None) -> Door:

@@ -1,0 +1,143 @@
+"""What do Argo CD and Kubernetes say of an application now? Reading and following; a refresh asks Argo CD to look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from platform_lib.errors import SyncFailed
+from platform_lib.model import App, AppState, Obj, Platform, joined
+from platform_lib.rules import application as rules
+from platform_lib.rules import manifests
+from platform_lib.wait import Deadline, monotonic, now
+from platform_lib.wire import argocd
+from platform_lib.wire.argocd import View
+from platform_lib.wire.argocd.crd import NAME_LABEL
+from platform_lib.wire.argocd.door import OnEvent
+from platform_lib.wire.kube import APPLICATIONS, DEPLOYMENTS, PODS
+
+__all__ = ["LOOK_AGAIN_S", "NAME_LABEL", "Progress", "Refreshing", "compare", "follow", "history", "refresh", "state"]
+
+Progress = Callable[[str], None]
+LOOK_AGAIN_S = 1.0
+"""A wait looks at least this often, although it is woken by watches: a lost event must not cost a deadline."""
+_MOST_PATIENT_S = 16.0
+
+
+def state(platform: Platform, app: App) -> AppState:
+    """Read what Argo CD and Kubernetes say of an application now.
+
+    Raises:
+        NotFound: There is no such Application.
+        Unreachable: The API does not answer.
+    """
+    application = argocd.read(platform, app)
+    way = argocd.door(platform, app)
+    return rules.app_state(app.name, application, way.deployment(app), way.pods(app), now())
+
+
+def deployment(platform: Platform, app: App) -> Obj | None:
+    """Return the application's Deployment, or None when it is absent."""
+    return argocd.door(platform, app).deployment(app)
+
+
+def refresh(platform: Platform, app: App, *, hard: bool = False) -> None:
+    """Ask Argo CD to look at git now, instead of at its next poll (two to three minutes)."""
+    argocd.request_refresh(platform, app, hard=hard)
+
+
+def history(platform: Platform, app: App) -> list[Obj]:
+    """Return Argo CD's rows of successful deployments, oldest first (it keeps ten, and no failures)."""
+    return argocd.history(argocd.read(platform, app))
+
+
+def follow(platform: Platform, app: App, *, on_event: OnEvent | None = None) -> View:
+    """Return a not yet opened view of an application: its Application, Deployments and pods."""
+    return argocd.watch(platform, app, on_event=on_event)
+
+
+class Refreshing:
+    """Asks for a comparison, and again when a running one swallowed the request.
+
+    Args:
+        platform: Where.
+        app: What.
+        hard: Also forget cached manifests.
+
+    Source: argo-cd pull request 28414: an annotation that is set while a comparison runs may go with it.
+    """
+
+    def __init__(self, platform: Platform, app: App, *, hard: bool = False) -> None:
+        self._platform, self._app, self._hard = platform, app, hard
+        self._patience_s = LOOK_AGAIN_S
+        self._at = monotonic()
+        self.asked: datetime = argocd.request_refresh(platform, app, hard=hard)
+
+    def again(self, application: Obj | None) -> bool:
+        """Repeat the request when it went unanswered; less and less often. Return whether it was repeated."""
+        if application is None or rules.REFRESH_ANNOTATION in manifests.annotations(application):
+            return False
+        if monotonic() - self._at < self._patience_s:
+            return False
+        self._patience_s = min(self._patience_s * 2, _MOST_PATIENT_S)
+        self._at = monotonic()
+        self.asked = argocd.request_refresh(self._platform, self._app, hard=self._hard)
+        return True
+
+
+def compare(
+    platform: Platform,
+    app: App,
+    *,
+    hard: bool = False,
+    timeout_s: float = 60.0,
+    progress: Progress | None = None,
+) -> AppState:
+    """Have Argo CD compare git with the cluster now, and wait until it has.
+
+    Args:
+        platform: Where.
+        app: What.
+        hard: Also forget cached manifests.
+        timeout_s: Deadline in seconds.
+        progress: Called with each new observation.
+
+    Returns:
+        The state after that comparison.
+
+    Raises:
+        SyncFailed: It cannot be compared: manifests, repository, project; says so in Argo CD's words.
+        WaitTimeout: The deadline passed; carries what was seen last.
+    """
+    deadline, said = Deadline(timeout_s), ""
+    known = rules.errors_of(argocd.read(platform, app))
+    with follow(platform, app) as view:
+        refreshing = Refreshing(platform, app, hard=hard)
+        while True:
+            found = view.find(APPLICATIONS, app.application_name)
+            seen = rules.describe(found) if found is not None else "Application absent"
+            if progress is not None and seen != said:
+                progress(seen)
+            said = seen
+            if found is not None:
+                done = rules.answered(found, refreshing.asked)
+                _refuse_errors(app, found, done=done, known=known)
+                if done:
+                    return rules.app_state(app.name, found, view.find(DEPLOYMENTS, app.name), view.items(PODS), now())
+            if deadline.expired():
+                raise deadline.fail(f"a comparison of {app.name}", seen, hint="is the application controller running?")
+            refreshing.again(found)
+            view.wait(min(LOOK_AGAIN_S, max(deadline.left_s, 0.01)))
+
+
+def _refuse_errors(app: App, application: Obj, *, done: bool, known: frozenset[tuple[str, str]]) -> None:
+    """End the wait at an error of the comparison; an invalid specification never moves ``reconciledAt``."""
+    found = {pair for pair in rules.errors_of(application) if pair[0] in ("ComparisonError", "InvalidSpecError")}
+    answered = done or rules.REFRESH_ANNOTATION not in manifests.annotations(application)
+    fresh = found if done else {pair for pair in found - known if answered}
+    stuck = {pair for pair in found if pair[0] == "InvalidSpecError" and answered}
+    if fresh | stuck:
+        why = joined(f"{kind}: {text}" for kind, text in sorted(fresh | stuck))
+        raise SyncFailed(
+            f"{app.name} - cannot be compared: {why}", hint="correct it in git or in the Application", app=app.name
+        )
