@@ -76,6 +76,14 @@ fmt: $(DEV) ## format the code
 bench: $(RUNTIME) ## measure; writes benchmarks/results/latest.json and prints a table
 	@$(PY) -m benchmarks
 
+image: $(RUNTIME) ## build both container images with the engine that answers; REGISTRY=host/name pushes them too
+	@set -e; for target in app workbench; do \
+	    name=$$([ $$target = app ] && echo sample-app || echo workbench); \
+	    $(APQX) image build --engine $(or $(ENGINE),auto) --target $$target \
+	        --build-arg REVISION=$$(git rev-parse HEAD) $(if $(VERSION),--version $(VERSION)) \
+	        $(if $(REGISTRY),--repository $(REGISTRY)/$$name --push) $(IMAGE_OPTIONS); \
+	done
+
 drill: $(RUNTIME) ## every drill of the catalogue, one after the other, and one page; SCENARIO=pod-loss for one
 	@$(APQX) $(if $(SCENARIO),drill run $(SCENARIO),drill all) --confirm $(or $(CONFIRM),apqx)
 
@@ -83,4 +91,4 @@ clean: ## take the platform down and delete the environments; git repository, im
 	@[ ! -x $(APQX) ] || $(APQX) down
 	@rm -rf .venv .venv-lab .venv-scan
 
-.PHONY: help setup demo up down status doctor lab test check scan fmt bench drill clean
+.PHONY: help setup demo up down status doctor lab test check scan fmt bench image drill clean

@@ -231,6 +231,12 @@ class Settings(BaseSettings):
     )
     reconcile_s: float = _seconds(3, "How often the GitOps controller looks at the repository (Argo CD 120).")
 
+    # Container images built by an engine
+    image_build_timeout_s: float = _seconds(
+        1800, "One build; usual 10 s (application) to 90 s, minutes on a slow line."
+    )
+    image_push_timeout_s: float = _seconds(900, "One push; usual seconds, minutes for a first push over a slow line.")
+
     # Waiting, in seconds
     up_timeout_s: float = _seconds(60, "From nothing to the first answer; usual 2-4, a loaded machine 20.")
     deploy_timeout_s: float = _seconds(120, "Commit to healthy; progressDeadlineSeconds of the app is below it.")
