@@ -9,7 +9,20 @@ import sys
 
 import typer
 
-from platform_lib.cli import apps, dashboard, dora, drill, images, journal, place, postmortem, runs, slo, streams
+from platform_lib.cli import (
+    application,
+    apps,
+    dashboard,
+    dora,
+    drill,
+    images,
+    journal,
+    place,
+    postmortem,
+    runs,
+    slo,
+    streams,
+)
 from platform_lib.errors import EXIT_FAILED, PlatformError
 
 app = typer.Typer(
@@ -21,6 +34,7 @@ app = typer.Typer(
 )
 for group in (place, runs, apps, dora):
     app.add_typer(group.commands)
+app.add_typer(application.app, name="app")
 app.add_typer(images.image_app, name="image")
 app.add_typer(journal.journal_app, name="journal")
 app.add_typer(slo.slo_app, name="slo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from platform_lib.rules import manifests
 
 APP_LABEL = "app.kubernetes.io/name"
 ENDED = ("Succeeded", "Failed", "Error")
+MOST_ROWS = 20
+"""Objects that one record names; a sync of hundreds that all fail has one cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,37 @@ def of_application(application: Obj, known: Mapping[str, Any]) -> Iterator[Fact]
                 meta["name"],
                 uid=f"{meta.get('uid')}/{meta.get('resourceVersion')}/{kind}",
                 at=_time(stamps[kind]),
-                data={"key": key, "from": known.get(key), "to": value, "revision": sync.get("revision", "")},
+                data={"key": key, "from": known.get(key), "to": value, "revision": sync.get("revision", "")}
+                | ({"different": _different(status)} if value == "OutOfSync" else {}),
             )
+
+
+def _different(status: Mapping[str, Any]) -> list[str]:
+    """Name the objects that differ from git: Argo CD forgets them with the sync that follows."""
+    rows = [row for row in status.get("resources") or () if row.get("status") == "OutOfSync"]
+    extra = {True: " (not in git)", False: ""}
+    return [f"{r.get('kind')}/{r.get('name')}{extra[bool(r.get('requiresPruning'))]}" for r in rows[:MOST_ROWS]]
+
+
+def _what(wanted: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for and what became of each object; the next operation overwrites both."""
+    sync = wanted.get("sync") or {}
+    rows = (state.get("syncResult") or {}).get("resources") or ()
+    bad = [row for row in rows if row.get("status") == "SyncFailed" or row.get("hookPhase") in ("Failed", "Error")]
+    counted = Counter(str(row.get("status") or row.get("hookPhase") or "Unknown") for row in rows)
+    return {
+        "automated": bool((wanted.get("initiatedBy") or {}).get("automated")),
+        "self_heal": int(sync.get("autoHealAttemptsCount") or 0),
+        "prune": bool(sync.get("prune")),
+        "dry_run": bool(sync.get("dryRun")),
+        "hooks": "apply" not in (sync.get("syncStrategy") or {}),
+        "source_given": bool(sync.get("source") or sync.get("sources")),
+        "partial": [f"{row.get('kind')}/{row.get('name')}" for row in (sync.get("resources") or ())[:MOST_ROWS]],
+        "rows": dict(counted),
+        "failed": [
+            f"{r.get('kind')}/{r.get('name')}: {r.get('message') or r.get('hookPhase')}" for r in bad[:MOST_ROWS]
+        ],
+    }
 
 
 def _operation(meta: Mapping[str, Any], state: Mapping[str, Any]) -> Fact:
@@ -137,6 +169,7 @@ def _operation(meta: Mapping[str, Any], state: Mapping[str, Any]) -> Fact:
             "initiated_by": (wanted.get("initiatedBy") or {}).get("username")
             or ("automation" if (wanted.get("initiatedBy") or {}).get("automated") else ""),
             "info": {str(name): value for name, value in infos.items() if name},
+            **_what(wanted, state),
         },
     )
 
