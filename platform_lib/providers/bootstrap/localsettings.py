@@ -72,7 +72,7 @@ def _set(obj: Obj, wanted: Mapping[str, Mapping[str, str]], stamp: str) -> Obj:
     """Return one object with what concerns it."""
     kind, name = manifests.kind(obj), manifests.name(obj)
     if kind == "ConfigMap" and name in wanted:
-        return obj | {"data": (obj.get("data") or {}) | wanted[name]}
+        return obj | {"data": (obj.get("data") or {}) | dict(wanted[name])}
     if kind not in ("Deployment", "StatefulSet"):
         return obj
     changed = copy.deepcopy(obj)
