@@ -13,7 +13,7 @@ from platform_lib.operation import operation
 from platform_lib.rules import application as rules
 from platform_lib.rules.manifests import image_of, parse_manifests, version_of
 from platform_lib.wait import now
-from platform_lib.wire import argocd, manifest_edit
+from platform_lib.wire import manifest_edit
 from platform_lib.wire.git import AUTHOR, Repository, repository
 from platform_lib.wire.probe import fetch
 
@@ -93,13 +93,14 @@ def deploy(
     Raises:
         InvalidInput: See ``plan_deploy``.
         GitError: The push was refused; nothing was changed.
+        SyncRefused: A window, a pause, several sources or the project forbids it; nothing was changed.
         SyncFailed: The release cannot run (invalid manifest, failed operation, crashing pods); named.
         WaitTimeout: The deadline passed; carries what was seen last.
     """
     manifest_edit.check_release(image, version)
     started = now()
     repo = repository(platform, author=author)
-    known = rules.errors_of(argocd.read(platform, app))
+    known = rules.errors_of(sync.ready(platform, app, change="deploy").application)
     commit = _commit(repo, app, image, version, env)
     target = commit or repo.head()
     pushed = now()

@@ -9,8 +9,6 @@ from typing import Any
 from platform_lib import journal, sync
 from platform_lib.errors import PlatformError
 from platform_lib.model import App, Platform
-from platform_lib.rules import application as rules
-from platform_lib.wire import argocd
 from platform_lib.wire.git import repository
 
 
@@ -63,6 +61,4 @@ def take_back(platform: Platform, app: App | None, facts: Mapping[str, Any]) -> 
     commit = repo.change(edit)
     if commit:
         journal.current().append("git", "commit", app.name, cause="resume of a run", commit=commit)
-    if rules.retry_at(argocd.read(platform, app)) is not None:
-        argocd.terminate(platform, app)
     sync.reach(platform, app, revision=commit or repo.head())

@@ -8,6 +8,7 @@ when a version has to go, and rehearses it: ``platform_lib.gate``.
 
 from platform_lib.rollback.act import headline, rollback
 from platform_lib.rollback.choice import Method, plan_rollback, targets
+from platform_lib.rollback.redeploy import to_row
 from platform_lib.sync import resume
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "resume",
     "rollback",
     "targets",
+    "to_row",
 ]

@@ -11,12 +11,10 @@ from platform_lib import journal, restore, sync
 from platform_lib.model import App, Outcome, Platform
 from platform_lib.operation import operation
 from platform_lib.rollback.choice import Method, choose, targets
-from platform_lib.rollback.redeploy import by_history
-from platform_lib.rules import application as rules
+from platform_lib.rollback.redeploy import NO_HOOKS, by_history
 from platform_lib.rules import history
 from platform_lib.rules.history import Candidate
 from platform_lib.wait import now
-from platform_lib.wire import argocd
 from platform_lib.wire.git import AUTHOR, Repository, repository
 
 Progress = Callable[[str], None]
@@ -57,9 +55,11 @@ def rollback(
 
     Raises:
         NoRollbackTarget, RollbackRefused: No revision qualifies; nothing was changed.
+        SyncRefused: A window, a pause or the project forbids it; nothing was changed.
         SyncFailed, WaitTimeout: The old version did not come back either.
     """
     started, said = now(), progress or (lambda _line: None)
+    sync.ready(platform, app, change="rollback" if method == "revert" else "sync")
     found = targets(platform, app)
     target = choose(found, to, method)
     decided = now()
@@ -74,7 +74,6 @@ def rollback(
     else:
         commit, automation = _revert(repository(platform, author=author), app, found, target), "unchanged"
         acted = now()
-        _unblock(platform, app)
         sync.reach(platform, app, revision=commit, timeout_s=timeout_s, wait=wait, since=decided, progress=progress)
     moments = _Moments(started, decided, acted, now())
     return _outcome(app, target, method, commit, automation, moments, waited=wait)
@@ -111,7 +110,8 @@ def _outcome(
     }
     figures |= {"recover_s": round((at.finished - at.decided).total_seconds(), 3)} if waited else {}
     journal.current().append("rollback", "outcome", app.name, cause=commit, **figures)
-    note = "" if automation in ("unchanged", "resumed") else f"; automation is {automation}"
+    note = "" if method == "revert" else f" ({NO_HOOKS})"
+    note += "" if automation in ("unchanged", "resumed") else f"; automation is {automation}"
     said = "is back at" if waited else "was told to go back to"
     return Outcome(
         "rollback",
@@ -155,12 +155,3 @@ def _revert(repo: Repository, app: App, found: list[Candidate], target: Candidat
     commit = repo.change(edit)
     journal.current().append("git", "commit", app.name, cause="rollback", commit=commit or "")
     return commit or repo.head()
-
-
-def _unblock(platform: Platform, app: App) -> None:
-    """Stop an operation that retries the broken revision, because it would keep the fix waiting.
-
-    Source: argo-cd issue 11494.
-    """
-    if rules.retry_at(argocd.read(platform, app)) is not None:
-        argocd.terminate(platform, app)

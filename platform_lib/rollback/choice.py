@@ -28,7 +28,7 @@ def targets(platform: Platform, app: App, *, limit: int = 50) -> list[Candidate]
     revisions = repo.log(app, limit=limit)
     rows = _history_rows(platform, app)
     contents = repo.contents(
-        [*(revision.sha for revision in revisions), *(str(row.get("revision")) for row in rows)], app.path
+        [*(revision.sha for revision in revisions), *(str(row["revision"]) for row in rows)], app.path
     )
     deployed = {contents[row["revision"]]: int(row["id"]) for row in rows if row.get("revision") in contents}
     reverted = {sha: by[:7] for sha, by in repo.reverted(app, limit=limit).items()}
@@ -62,7 +62,7 @@ def plan_rollback(platform: Platform, app: App, *, to: str | None = None, method
             Step("wait", f"Application/{app.name}", "until every pod runs the old version and is ready"),
         )
     else:
-        names = ", ".join([*argocd.parents(platform, app), app.name])
+        names = ", ".join([*argocd.parents(platform, app), app.application_name])
         steps = (
             Step("pause", names, "Argo CD refuses a rollback under automation, and parents would heal the pause"),
             Step("rollback", f"history id {target.history_id}", f"deploy {goal} again; sync hooks do not run"),
@@ -80,8 +80,11 @@ def choose(found: list[Candidate], to: str | None, method: str) -> Candidate:
 
 
 def _history_rows(platform: Platform, app: App) -> list[dict[str, Any]]:
-    """Return Argo CD's history, empty when the Application is absent."""
+    """Return Argo CD's rows that name one commit; none when the Application is absent.
+
+    Rows of several sources have one commit each and no answer in this repository: ``redeploy.to_row`` is for them.
+    """
     try:
-        return sync.history(platform, app)
+        return [row for row in sync.history(platform, app) if row.get("revision")]
     except NotFound:
         return []
