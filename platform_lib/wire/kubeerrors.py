@@ -6,6 +6,7 @@ TLS with an alert, the network with silence. Each has its own cause and its own 
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 import re
@@ -43,6 +44,7 @@ _HOSTNAME_MISMATCH, _IP_MISMATCH, _CERTIFICATE_EXPIRED = 62, 64, 10
 _CLIENT_ALERT = re.compile(
     r"alert (certificate|bad certificate|unknown ca)|ALERT_(CERT|BAD_CERT|UNKNOWN_CA)|CERT\w*_REQUIRED"
 )
+_NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET)
 ARGOCD_GROUP = "/apis/argoproj.io/"
 
 
@@ -203,12 +205,14 @@ def _explained(causes: list[BaseException], origin: Origin, connect_s: float, re
         return _tls(tls, origin)
     if "NameResolutionError" in names or "gaierror" in names:
         return "dns", "its name cannot be resolved (DNS)", "check the server of the kubeconfig, the VPN and your DNS"
+    if any(isinstance(c, ConnectionRefusedError) for c in causes) or "Connection refused" in str(causes[0]):
+        return "refused", "connection refused", up
+    if (down := next((c.strerror for c in causes if isinstance(c, OSError) and c.errno in _NO_WAY), None)) is not None:
+        return "network", f"it cannot be reached ({down})", up
     if any(isinstance(c, u.ConnectTimeoutError) for c in causes):
         return "timeout", f"no connection within {connect_s:g} s, expected one (time-out)", up
     if any(isinstance(c, (u.ReadTimeoutError, TimeoutError)) for c in causes):
         return "timeout", f"no answer within {read_s:g} s, expected one (time-out)", up
-    if any(isinstance(c, ConnectionRefusedError) for c in causes) or "Connection refused" in str(causes[0]):
-        return "refused", "connection refused", up
     inner = getattr(causes[0], "reason", None) or causes[0]
     return "broken", type(inner).__name__, up
 
