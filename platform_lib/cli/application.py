@@ -56,12 +56,13 @@ def wait(
 def diff(
     name: Name,
     revision: Annotated[str | None, typer.Option(help="Compare with this commit, branch or tag instead.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also differences without effect.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Name each field that differs from git, who manages it, and why. Exit codes: 0 no difference, 1 some, 2 error."""
     from platform_lib.inspection import diff as diff_
 
-    _differing(lambda platform, target: diff_.diff(platform, target, revision=revision), name, as_json)
+    _differing(lambda platform, target: diff_.diff(platform, target, revision=revision, every=every), name, as_json)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from platform_lib.errors import ApiError, NotFound
-from platform_lib.inspection.lookup import Kinds, rows_of
+from platform_lib.inspection.lookup import Kinds, named, rows_of
 from platform_lib.inspection.tree import World
 from platform_lib.model import App, Obj, Platform, _Table
 from platform_lib.redact import of_process
@@ -156,25 +156,25 @@ def _blockers(application: Obj, world: World, log_lines: int) -> Iterator[Blocke
 def _waited_for(application: Obj, world: World) -> Iterator[tuple[ObjectKey, str, Obj | None]]:
     """Return the objects that a running sync waits for: unfinished rows whose object is not well, hooks first."""
     state = rules.operation_state(application)
-    named = standstill.waiting_for(str(state.get("message") or ""))
-    told: set[tuple[str, str, str]] = set()
+    told_of = standstill.waiting_for(str(state.get("message") or ""))
+    told: set[ObjectKey] = set()
     for api_version, key, row in ((v, k, r) for k, v, r in standstill.unfinished(application)):
         live = world.kinds.live(api_version, key)
         judged = health_rules.health_of(live) if live else None
-        same = named is not None and (key.group, key.kind, key.name) == named.key[:2] + named.key[3:]
+        same = told_of is not None and key._replace(namespace="") == told_of.key
         waiting = live is None or manifests.deleting(live) or (judged is not None and judged.status != "Healthy")
         if not same and not waiting:
             continue
-        told.add((key.group, key.kind, key.name))
+        told.add(key._replace(namespace=""))
         wave = f", wave {manifests.sync_wave(live)}" if live and manifests.sync_wave(live) else ""
         role = f"{row['hookType']} hook{wave}" if row.get("hookType") else f"{row.get('syncPhase') or 'Sync'}{wave}"
         yield key, role, live
-    if named is not None and (named.key.group, named.key.kind, named.key.name) not in told:
+    if told_of is not None and told_of.key not in told:
         for api_version, key, _ in rows_of(application):
-            if (key.group, key.kind, key.name) == (named.key.group, named.key.kind, named.key.name):
-                yield key, named.what, world.kinds.live(api_version, key)
+            if key._replace(namespace="") == told_of.key:
+                yield key, told_of.what, world.kinds.live(api_version, key)
                 return
-        yield named.key, named.what, None
+        yield told_of.key, told_of.what, None
 
 
 def _unwell(application: Obj, world: World) -> Iterator[tuple[ObjectKey, str, Obj | None]]:
@@ -196,16 +196,17 @@ def _blocker(application: Obj, key: ObjectKey, role: str, live: Obj | None, worl
     """Look at one object and at the pods below it."""
     if live is None:
         started = workload.parse_time(rules.operation_state(application).get("startedAt"))
-        return Blocker(str(key), key.namespace, role, "absent: deleted meanwhile, or never created", started)
+        return Blocker(named(key), key.namespace, role, "absent: deleted meanwhile, or never created", started)
     world.look([key.namespace])
     pods = list(_pods(live, world))
     judged = health_rules.health_of(live)
     state = f"{judged.status} {judged.message}".strip() if judged else "present"
+    state += _counts(live)
     if manifests.deleting(live):
         state = f"being deleted since {manifests.metadata(live)['deletionTimestamp']}, kept by {_kept(live)}"
     events = [line for one in (live, *pods) for line in world.told(one, limit=_MOST_EVENTS, warnings=False)]
     return Blocker(
-        str(key),
+        named(key),
         key.namespace,
         role,
         of_process().scrub(state),
@@ -215,6 +216,17 @@ def _blocker(application: Obj, key: ObjectKey, role: str, live: Obj | None, worl
         tuple(f"{manifests.name(pod)}: {workload.pod_state(pod).line()}" for pod in pods[:_MOST_PODS]),
         tuple(line for pod in pods[:_MOST_PODS] for line in last_lines(world.kube, pod, log_lines)),
     )
+
+
+def _counts(obj: Obj) -> str:
+    """Say how far a Job is; its health has no message while it runs."""
+    if manifests.kind(obj) != "Job":
+        return ""
+    status, spec = manifests.status(obj), manifests.spec(obj)
+    tries = int(spec.get("backoffLimit", 6)) + 1
+    limit = f", deadline {spec['activeDeadlineSeconds']} s" if spec.get("activeDeadlineSeconds") else ", no deadline"
+    failed, active = int(status.get("failed") or 0), int(status.get("active") or 0)
+    return f" ({active} active, {failed} of {tries} tries failed{limit})"
 
 
 def _kept(obj: Obj) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from platform_lib.errors import ApiError
-from platform_lib.inspection.lookup import Kinds, require_this_cluster, rows_of
+from platform_lib.inspection.lookup import Kinds, named, require_this_cluster, rows_of
 from platform_lib.inspection.rendering import Wanted, render, resolve
 from platform_lib.model import App, Obj, Platform, _Table
 from platform_lib.redact import of_process
@@ -148,13 +148,14 @@ def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
-def diff(platform: Platform, app: App, *, revision: str | None = None) -> Diff:
+def diff(platform: Platform, app: App, *, revision: str | None = None, every: bool = False) -> Diff:
     """Compare what runs with what git asks for, field by field.
 
     Args:
         platform: Where.
         app: What; its Application names source, destination and ``ignoreDifferences``.
         revision: Commit, branch or tag; None for the one Argo CD compared last, else the newest of the branch.
+        every: Also list false and ignored differences of objects that Argo CD calls Synced; else they are counted.
 
     Raises:
         InvalidInput: The source cannot be rendered here, or there is no such revision.
@@ -167,7 +168,16 @@ def diff(platform: Platform, app: App, *, revision: str | None = None) -> Diff:
     repo = repository(platform)
     commit = resolve(repo, revision or application_rules.sync_revision(application) or repo.head())
     kinds = Kinds(kube)
-    return _compared(application, render(platform, application, kinds, revision=commit), kinds, kube)
+    found = _compared(application, render(platform, application, kinds, revision=commit), kinds, kube)
+    return found if every else _without_harmless(found)
+
+
+def _without_harmless(found: Diff) -> Diff:
+    """Leave out what neither a sync would change nor Argo CD complains about; a note counts it."""
+    kept = tuple(one for one in found.objects if one.counts or one.argocd == "OutOfSync")
+    left = sum(len(one.fields) for one in found.objects) - sum(len(one.fields) for one in kept)
+    note = f"{left} fields are written differently in git, or ignored, without effect; --all lists them"
+    return replace(found, objects=kept, notes=(*found.notes, *([note] if left else [])))
 
 
 def preview(platform: Platform, app: App, *, revision: str, base: str | None = None) -> Diff:
@@ -191,14 +201,8 @@ def preview(platform: Platform, app: App, *, revision: str, base: str | None = N
     kept = [_without(one, known) for one in after.objects]
     left = sum(len(_marks(one)) for one in after.objects) - sum(len(_marks(one)) for one in kept if one is not None)
     note = f"{left} differences are there without {after.revision[:7]} too; see apqx app diff {app.name}"
-    return Diff(
-        after.app,
-        after.revision,
-        after.compared,
-        tuple(one for one in kept if one is not None),
-        after.hooks,
-        (*after.notes, *([note] if left else [])),
-    )
+    objects = tuple(one for one in kept if one is not None)
+    return replace(after, objects=objects, notes=(*after.notes, *([note] if left else [])))
 
 
 def _marks(one: ObjectDiff) -> list[tuple[str, str]]:
@@ -212,8 +216,7 @@ def _without(one: ObjectDiff, known: set[tuple[str, str, str, tuple[str, str]]])
     if not one.fields:
         return None if (*marks, ("", one.note)) in known else one
     fields = tuple(field for field in one.fields if (*marks, (field.path, field.wanted)) not in known)
-    kept = ObjectDiff(one.object, one.namespace, one.change, one.note, fields, one.argocd)
-    return kept if fields else None
+    return replace(one, fields=fields) if fields else None
 
 
 def _compared(application: Obj, wanted: Wanted, kinds: Kinds, kube: Kube) -> Diff:
@@ -247,9 +250,9 @@ def _object(application: Obj, target: Obj, said: str, kinds: Kinds, kube: Kube) 
     live = kinds.live(str(target["apiVersion"]), key)
     served = kinds.find(str(target["apiVersion"]), key.kind)
     if served is None:
-        return ObjectDiff(str(key), key.namespace, "refused", "the API does not know this kind", argocd=said)
+        return ObjectDiff(named(key), key.namespace, "refused", "the API does not know this kind", argocd=said)
     if live is None:
-        return ObjectDiff(str(key), key.namespace, "create", argocd=said)
+        return ObjectDiff(named(key), key.namespace, "create", argocd=said)
     where = path_of(served.gvr, key.namespace if served.namespaced else None, key.name)
     query = {"fieldManager": MANAGER, "force": True, "dryRun": DRY_RUN}
     try:
@@ -257,9 +260,9 @@ def _object(application: Obj, target: Obj, said: str, kinds: Kinds, kube: Kube) 
     except ApiError as error:
         if error.status in (401, 403):
             raise
-        return ObjectDiff(str(key), key.namespace, "refused", of_process().scrub(error.message), argocd=said)
+        return ObjectDiff(named(key), key.namespace, "refused", of_process().scrub(error.message), argocd=said)
     fields = tuple(_fields(application, key, live, predicted, target))
-    return ObjectDiff(str(key), key.namespace, "change", _shared(live, application), fields, said) if fields else None
+    return ObjectDiff(named(key), key.namespace, "change", _shared(live, application), fields, said) if fields else None
 
 
 def _shared(live: Obj, application: Obj) -> str:

@@ -107,6 +107,11 @@ class Kinds:
         return [{**item, "apiVersion": api_version, "kind": kind} for item in items]
 
 
+def named(key: manifests.ObjectKey) -> str:
+    """Name an object for people: ``apps/Deployment/web``, ``Service/web``."""
+    return str(key).removeprefix("/")
+
+
 def rows_of(application: Obj) -> list[tuple[str, manifests.ObjectKey, Obj]]:
     """Return (apiVersion, key, row) of each object that Argo CD lists for an Application."""
     found = []

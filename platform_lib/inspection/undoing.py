@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from platform_lib import rollback
 from platform_lib.inspection.diff import Diff, diff
@@ -52,5 +52,4 @@ def preview(
     plan = rollback.plan_rollback(platform, app, to=to, method=method)
     found = diff(platform, app, revision=str(plan.inputs["to"]))
     hooks = found.hooks if method == "history" else ()
-    shown = Diff(found.app, found.revision, found.compared, found.objects, hooks, found.notes)
-    return Preview(plan, shown, prune or method == "revert")
+    return Preview(plan, replace(found, hooks=hooks), prune or method == "revert")

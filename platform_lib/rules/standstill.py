@@ -144,7 +144,9 @@ def _refused(application: Obj) -> Iterator[Finding]:
             project = manifests.spec(application).get("project") or "default"
             yield Finding("project forbids it", row, f"allow the kind in AppProject/{project}")
         elif not rules.busy(application):
-            yield Finding("failed in the last sync", row, "correct it in git")
+            ended = row.endswith(": Terminated")
+            way = "it was ended from outside; sync again when its cause is gone" if ended else "correct it in git"
+            yield Finding("failed in the last sync", row, way)
 
 
 def _automation(application: Obj, at: datetime, parents: tuple[str, ...]) -> Iterator[Finding]:
@@ -153,11 +155,11 @@ def _automation(application: Obj, at: datetime, parents: tuple[str, ...]) -> Ite
     policy = (manifests.spec(application).get("syncPolicy") or {}).get("automated")
     if manifests.annotations(application).get("argocd.argoproj.io/skip-reconcile") == "true":
         yield Finding("reconciling is off", "annotation argocd.argoproj.io/skip-reconcile", "remove the annotation")
-    if not rules.automated(application):
+    differs = (status.get("sync") or {}).get("status") == "OutOfSync"
+    if not rules.automated(application) and (policy is not None or (differs and not rules.busy(application))):
         yield _paused(application, policy)
     if parents:
         yield Finding("automation above is off", ", ".join(parents), f"resume it with {name}")
-    differs = (status.get("sync") or {}).get("status") == "OutOfSync"
     if not differs or policy is None or not rules.automated(application) or rules.busy(application):
         return
     rows = [row for row in status.get("resources") or [] if row.get("status") == "OutOfSync"]
