@@ -8,7 +8,7 @@ with what only Argo CD's own history still knows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from platform_lib import journal
@@ -41,32 +41,29 @@ def operations(
         ``message``, ``retries``, ``objects`` (count), ``failed`` (objects with their message), ``different`` (objects
         that were out of sync when it began), ``author`` and ``subject`` of the commit, ``because`` (deploy, rollback
         or run that caused it), ``run_id``, ``source`` (``record`` or ``history id N``). ``attrs``: ``record_since``
-        (first day on record, ISO 8601, empty without a record), ``gaps`` (times the collector did not see).
+        (moment of the first record, ISO 8601, empty without one), ``gaps`` (times the collector did not see).
 
     Raises:
         InvalidInput: ``until`` is before ``since``.
     """
     import pandas as pd
 
-    folder = platform.home / FOLDER
     record = _records(platform, since, until)
     mine = [one for one in record if one["subject"] == app.name]
     found = rules.folded(one for one in mine if (one["source"], one["kind"]) == ("argocd", "operation"))
     found += rules.from_history(_history(platform, app), found)
-    found = [row for row in found if _within(row["started_at"], since, until)]
     syncs = [one for one in mine if (one["source"], one["kind"]) == ("argocd", "sync")]
-    because = rules.reasons(one for one in mine if one["source"] in ("deploy", "rollback"))
+    causes = rules.reasons(one for one in mine if one["source"] in ("deploy", "rollback"))
+    found = rules.attached(sorted(found, key=_start), causes)
+    found = [row for row in found if _within(row["started_at"], since, until)]
     authors = _authors(platform, record, {row["revision"] for row in found})
     for row in found:
         author, subject = authors.get(row["revision"], ("", ""))
         row |= {"author": author, "subject": subject, "different": rules.drifted(syncs, row)}
-        row["because"] = because.get(row["revision"], "") or row["because"]
-    found.sort(key=_start)
     frame = pd.DataFrame(found, columns=list(rules.COLUMNS))
     for name in ("started_at", "finished_at"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
-    first = next(iter(days(folder)), None)
-    frame.attrs["record_since"] = first.isoformat() if first else ""
+    frame.attrs["record_since"] = _record_since(platform)
     frame.attrs["gaps"] = _gaps(record)
     return frame
 
@@ -110,6 +107,17 @@ def _start(row: dict[str, Any]) -> datetime:
     """Return when an operation began."""
     began: datetime = row["started_at"]
     return began
+
+
+def _record_since(platform: Platform) -> str:
+    """Return when the record begins; empty where there is none."""
+    folder = platform.home / FOLDER
+    for day in days(folder):
+        start = datetime.combine(day, time(), UTC)
+        rows = journal.frame(platform, start=start, end=start + timedelta(days=1))
+        if len(rows):
+            return f"{rows['utc'].min():%Y-%m-%dT%H:%M:%SZ}"
+    return ""
 
 
 def _within(moment: datetime, since: datetime | None, until: datetime | None) -> bool:

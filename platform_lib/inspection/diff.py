@@ -176,7 +176,8 @@ def _without_harmless(found: Diff) -> Diff:
     """Leave out what neither a sync would change nor Argo CD complains about; a note counts it."""
     kept = tuple(one for one in found.objects if one.counts or one.argocd == "OutOfSync")
     left = sum(len(one.fields) for one in found.objects) - sum(len(one.fields) for one in kept)
-    note = f"{left} fields are written differently in git, or ignored, without effect; --all lists them"
+    what = "1 field is" if left == 1 else f"{left} fields are"
+    note = f"{what} written differently in git, or ignored, without effect; --all lists it"
     return replace(found, objects=kept, notes=(*found.notes, *([note] if left else [])))
 
 
@@ -200,7 +201,8 @@ def preview(platform: Platform, app: App, *, revision: str, base: str | None = N
     known = {(one.object, one.namespace, one.change, field) for one in before.objects for field in _marks(one)}
     kept = [_without(one, known) for one in after.objects]
     left = sum(len(_marks(one)) for one in after.objects) - sum(len(_marks(one)) for one in kept if one is not None)
-    note = f"{left} differences are there without {after.revision[:7]} too; see apqx app diff {app.name}"
+    what = "1 difference is" if left == 1 else f"{left} differences are"
+    note = f"{what} there without {after.revision[:7]} too; see apqx app diff {app.name}"
     objects = tuple(one for one in kept if one is not None)
     return replace(after, objects=objects, notes=(*after.notes, *([note] if left else [])))
 

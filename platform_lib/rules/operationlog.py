@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from platform_lib.rules.operations import OPERATION_ID
 from platform_lib.rules.workload import parse_time
@@ -40,7 +41,7 @@ def folded(records: Iterable[Record]) -> list[dict[str, Any]]:
         request = asked.get(str(row.pop("identity")))
         if request is not None:
             row["run_id"] = row["run_id"] or request.get("run_id") or ""
-            row["because"] = f"sync asked for by apqx{' (run ' + row['run_id'] + ')' if row['run_id'] else ''}"
+            row["because"] = "apqx sync"
     return sorted(operations.values(), key=lambda row: row["started_at"])
 
 
@@ -129,24 +130,59 @@ def from_history(rows: Sequence[Mapping[str, Any]], known: Iterable[Mapping[str,
     return found
 
 
-def reasons(records: Iterable[Record]) -> dict[str, str]:
-    """Return why a commit was made, by commit: deploys and rollbacks of ours.
+class Reason(NamedTuple):
+    """Why an operation to a commit ran, and when that was written down."""
+
+    at: datetime
+    commit: str
+    text: str
+    run_id: str
+
+
+def reasons(records: Iterable[Record]) -> list[Reason]:
+    """Return the deploys and rollbacks of ours, in the order of their time.
 
     Args:
         records: Journal records of the sources ``deploy`` and ``rollback`` of one application.
     """
-    found: dict[str, str] = {}
+    found = []
     for record in records:
-        data, commit = record["data"], str(record.get("cause") or "")
-        run = f" (run {record['run_id']})" if record.get("run_id") else ""
+        data, commit, run = record["data"], str(record.get("cause") or ""), str(record.get("run_id") or "")
         if record["kind"] != "outcome" or not commit:
             continue
         if record["source"] == "deploy":
-            found[commit] = f"deploy of {data.get('version') or 'a version'}{run}"
-        elif record["source"] == "rollback":
+            text = f"deploy of {data.get('version') or 'a version'}"
+        else:
             target = f"{data.get('to_version') or ''} ({str(data.get('to_commit') or '')[:7]})".strip()
-            found[commit] = f"rollback to {target} by {data.get('method') or 'revert'}{run}"
+            text = f"rollback to {target} by {data.get('method') or 'revert'}"
+        found.append(Reason(record["utc"], commit, text, run))
     return found
+
+
+def attached(rows: Sequence[dict[str, Any]], found: Iterable[Reason]) -> list[dict[str, Any]]:
+    """Return operations with the reason of each, where there is one.
+
+    A deploy or rollback is written down when it has ended, so it belongs to the last operation to its commit that
+    began before; one that did not wait was written down before its operation began.
+
+    Args:
+        rows: Operations, oldest first.
+        found: What ``reasons`` returned.
+    """
+    because: dict[int, Reason] = {}
+    for reason in found:
+        same = [index for index, row in enumerate(rows) if row["revision"] == reason.commit]
+        before = [index for index in same if rows[index]["started_at"] <= reason.at]
+        if same:
+            because[before[-1] if before else same[0]] = reason
+    return [_because(row, because.get(index)) for index, row in enumerate(rows)]
+
+
+def _because(row: dict[str, Any], reason: Reason | None) -> dict[str, Any]:
+    """Return an operation with its reason and the run that it belongs to."""
+    run = (reason.run_id if reason else "") or row["run_id"]
+    text = (reason.text if reason else "") or row["because"]
+    return row | {"run_id": run, "because": f"{text} (run {run})" if text and run else text}
 
 
 def drifted(records: Iterable[Record], row: Mapping[str, Any]) -> tuple[str, ...]:
