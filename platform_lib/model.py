@@ -87,6 +87,7 @@ class Platform(_Table):
         prometheus_headers: (name, value) sent with each query, such as a tenant; a value may be a reference.
         prometheus_ca: Certificate authority of the Prometheus endpoint; None: those of the system.
         writable: False: these endpoints are for looking only, and the guard refuses every change.
+        gitops_token: Reference to a token for ``gitops_repo``; empty: that of the settings, or git's own.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Platform(_Table):
     prometheus_headers: tuple[tuple[str, str], ...] = ()
     prometheus_ca: Path | None = None
     writable: bool = True
+    gitops_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

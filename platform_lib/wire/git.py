@@ -363,7 +363,7 @@ def repository(platform: Platform, *, author: str = AUTHOR) -> Repository:
         author=author,
         before_change=partial(guard.check, platform),
         user=current.git_user,
-        token=current.git_token,
+        token=platform.gitops_token or current.git_token,
     )
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from platform_lib.errors import GitError, InvalidInput, ToolMissing
+from platform_lib.errors import GitError, ToolMissing
 from platform_lib.redact import of_process
-from platform_lib.settings import variable
 from platform_lib.wire import git_answers
+from platform_lib.wire.dns import address_in
+from platform_lib.wire.secretvalue import resolve
 
 TIMEOUT_S = 60.0
 
@@ -118,47 +119,37 @@ class Git:
             "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
         }
         local = "://" not in self.remote and not self.remote.startswith("git@")
-        return clean | self._authorisation() | ({"GIT_CONFIG_GLOBAL": os.devnull} if local else {})
+        return clean | self._configuration() | ({"GIT_CONFIG_GLOBAL": os.devnull} if local else {})
 
-    def _authorisation(self) -> dict[str, str]:
-        """Return the variables that carry the token: configuration of this one process, for this one host."""
+    def _configuration(self) -> dict[str, str]:
+        """Return the variables that configure this one process: nothing of it is in an argument or a file."""
+        pairs = [*self._address(), *self._authorisation()]
+        found = {"GIT_CONFIG_COUNT": str(len(pairs))} if pairs else {}
+        for index, (key, value) in enumerate(pairs):
+            found |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+        return found
+
+    def _address(self) -> list[tuple[str, str]]:
+        """Return the address of a name that carries one (``git.127.0.0.1.sslip.io``), so that no DNS is needed.
+
+        Many home routers drop answers that point to 127.0.0.1. Git before 2.37 ignores the setting and asks DNS.
+        """
+        place = urlsplit(self.remote)
+        address = address_in(place.hostname or "") if place.scheme in ("http", "https") else None
+        if address is None or address == place.hostname:
+            return []
+        port = place.port or (443 if place.scheme == "https" else 80)
+        return [("http.curloptResolve", f"{place.hostname}:{port}:{address}")]
+
+    def _authorisation(self) -> list[tuple[str, str]]:
+        """Return the configuration that carries the token, for this one host."""
         place = urlsplit(self.remote)
         if not self.identity.token or place.scheme not in ("http", "https"):
-            return {}
-        pair = f"{self.identity.user}:{_resolved(self.identity.token)}".encode()
-        return {
-            "GIT_CONFIG_COUNT": "2",
-            "GIT_CONFIG_KEY_0": f"http.{place.scheme}://{place.netloc.rpartition('@')[2]}/.extraHeader",
-            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {base64.b64encode(pair).decode()}",
+            return []
+        pair = f"{self.identity.user}:{resolve(self.identity.token, what='APQX_GIT_TOKEN')}".encode()
+        header = f"Authorization: Basic {base64.b64encode(pair).decode()}"
+        return [
+            (f"http.{place.scheme}://{place.netloc.rpartition('@')[2]}/.extraHeader", header),
             # The user's own helper must not answer with another identity when the token is refused.
-            "GIT_CONFIG_KEY_1": "credential.helper",
-            "GIT_CONFIG_VALUE_1": "",
-        }
-
-
-def _resolved(reference: str) -> str:
-    """Return the token behind a reference.
-
-    Raises:
-        InvalidInput: Names the reference, never a value.
-    """
-    kind, _, rest = reference.partition(":")
-    found: str | None = None
-    if kind == "env":
-        found = variable(rest)
-    elif kind == "file":
-        try:
-            found = Path(rest).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(
-                f"git_token {reference!r} - cannot be read ({type(error).__name__}), expected a token there",
-                hint="correct APQX_GIT_TOKEN; it is a reference: env:NAME or file:/path",
-            ) from error
-    if not found:
-        shown = reference if kind in ("env", "file") else "(a plain value)"
-        raise InvalidInput(
-            f"git_token {shown} - not found or empty, expected a token there",
-            hint="correct APQX_GIT_TOKEN; it is a reference: env:NAME or file:/path",
-        )
-    of_process().add(found)
-    return found
+            ("credential.helper", ""),
+        ]
