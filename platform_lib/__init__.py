@@ -6,8 +6,8 @@ Each takes a ``Platform`` first, then an ``App``; the rest is by keyword. The ma
     shelf runbook scorecard                         list and run books, score drills
     postmortem archive dashboards                   explain an incident, also without its platform; see it all at once
     drills gate                                     rehearse failures; deploy and take back what is worse
-    cluster deploy rollout rollback                 change something: look, plan, act
-    sync metrics slo dora collect                   see what is, wait for what shall be, write down what was
+    cluster deploy promotion rollout rollback       change something: look, plan, act
+    sync metrics slo dora cost collect              see what is, wait for what shall be, write down what was
     operation steps lock approval                   what surrounds each change of a run
     providers image                                 how a cluster and an image come to be
     wire                                            one file per protocol: Kubernetes, Argo CD, Prometheus, git, HTTP
@@ -29,6 +29,7 @@ _MODULES = frozenset(
     {
         "archive",
         "cluster",
+        "cost",
         "dashboards",
         "deploy",
         "doctor",
@@ -42,6 +43,7 @@ _MODULES = frozenset(
         "parameters",
         "plots",
         "postmortem",
+        "promotion",
         "rollback",
         "rollout",
         "runbook",
@@ -77,6 +79,7 @@ __all__ = [
     "Verdict",
     "archive",
     "cluster",
+    "cost",
     "dashboards",
     "deploy",
     "doctor",
@@ -91,6 +94,7 @@ __all__ = [
     "parameters",
     "plots",
     "postmortem",
+    "promotion",
     "rollback",
     "rollout",
     "runbook",

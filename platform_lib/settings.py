@@ -237,6 +237,12 @@ class Settings(BaseSettings):
     )
     image_push_timeout_s: float = _seconds(900, "One push; usual seconds, minutes for a first push over a slow line.")
 
+    # Image promotion
+    registry_user: str = Field("apqx", description="User name sent with registry_token; GHCR takes any.")
+    registry_token: str = Field(
+        "", description="Reference (env:NAME, file:/path) to a token that reads a private registry; empty: anonymous."
+    )
+
     # Waiting, in seconds
     up_timeout_s: float = _seconds(60, "From nothing to the first answer; usual 2-4, a loaded machine 20.")
     deploy_timeout_s: float = _seconds(120, "Commit to healthy; progressDeadlineSeconds of the app is below it.")

@@ -6,19 +6,21 @@ One file per group of commands; a command that is not here is not listed by ``--
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
 from platform_lib.cli import (
     application,
     apps,
+    cost,
     dashboard,
     dora,
     drill,
-    images,
     journal,
     place,
     postmortem,
+    promotion,
     runs,
     slo,
     streams,
@@ -32,15 +34,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the boxes cost 0.15 s at every --help
 )
-for group in (place, runs, apps, dora):
+for group in (place, runs, apps, dora, cost):
     app.add_typer(group.commands)
 app.add_typer(application.app, name="app")
-app.add_typer(images.image_app, name="image")
+app.add_typer(promotion.image_app, name="image")  # the commands of images, and promote
 app.add_typer(journal.journal_app, name="journal")
 app.add_typer(slo.slo_app, name="slo")
 app.add_typer(dashboard.dashboard_app, name="dashboard")
 app.add_typer(drill.drill_app, name="drill")
 app.add_typer(postmortem.postmortem_app, name="postmortem")
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"apqx {version('apqx')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -1,0 +1,109 @@
+"""A real registry on loopback, a GitOps repository, and a platform that points at both."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from registry_tools import DEPLOYMENT, STRICT, Shelf, git
+
+from platform_lib.model import App, Platform
+from platform_lib.wait import until
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Debian's docker-registry, with nothing in it; yields its host."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed (apt-get install docker-registry)")
+    folder = tmp_path_factory.mktemp("registry")
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{sock.getsockname()[1]}"
+    config = folder / "config.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"http: {{addr: '{host}'}}\n"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+    try:
+        until(lambda: _answers(host), wanted="the registry answers", timeout_s=20)
+        yield host
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(host: str) -> tuple[bool | None, str]:
+    try:
+        return requests.get(f"http://{host}/v2/", timeout=1).ok or None, "an error"
+    except requests.ConnectionError:
+        return None, "nothing"
+
+
+@pytest.fixture
+def shelf(registry: str, request: pytest.FixtureRequest) -> Shelf:
+    """A repository of its own for each test."""
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")[:60].strip("-")
+    return Shelf(registry, f"you/{name}")
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture
+def remote(tmp_path: Path, app: App) -> Path:
+    bare, tree = tmp_path / "gitops.git", tmp_path / "seed"
+    bare.mkdir()
+    git("init", "-q", "--bare", "-b", "main", folder=bare)
+    (tree / app.path).mkdir(parents=True)
+    (tree / app.deployment_file).write_text(DEPLOYMENT.format(digest="1" * 64))
+    (tree / "gitops" / "promotion").mkdir()
+    (tree / "gitops" / "promotion" / "policy.toml").write_text(STRICT)
+    git("init", "-q", "-b", "main", folder=tree)
+    git("add", "-A", folder=tree)
+    git("commit", "-q", "-m", "Start", folder=tree)
+    git("push", "-q", str(bare), "main", folder=tree)
+    return bare
+
+
+@pytest.fixture
+def platform(tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    monkeypatch.setenv("APQX_HOME", str(tmp_path / "home"))
+    return Platform(
+        name="apqx",
+        provider="existing",
+        kubeconfig=tmp_path / "kubeconfig",
+        context="apqx",
+        prometheus_url="http://127.0.0.1:9",
+        ingress_url="http://127.0.0.1:9",
+        gitops_repo=str(remote),
+        home=tmp_path / "home",
+    )
+
+
+@pytest.fixture
+def policy(remote: Path, tmp_path: Path):
+    """Replaces the policy of the branch."""
+
+    def replace(text: str, **files: str) -> None:
+        tree = tmp_path / "policy-tree"
+        shutil.rmtree(tree, ignore_errors=True)
+        git("clone", "-q", str(remote), str(tree), folder=tmp_path)
+        (tree / "gitops" / "promotion" / "policy.toml").write_text(text)
+        for name, content in files.items():
+            (tree / "gitops" / "promotion" / name).write_text(content)
+        git("add", "-A", folder=tree)
+        git("commit", "-qam", "Another policy", folder=tree)
+        git("push", "-q", "origin", "main", folder=tree)
+
+    return replace
