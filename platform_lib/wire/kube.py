@@ -182,7 +182,7 @@ class Kube:
         """Return the objects and the version to watch from."""
         params = {"labelSelector": labels or None, "fieldSelector": fields or None}
         answer = self.json("GET", path_of(gvr, namespace), params=params)
-        return answer.get("items") or [], str(answer.get("metadata", {}).get("resourceVersion", ""))
+        return _typed(answer), str(answer.get("metadata", {}).get("resourceVersion", ""))
 
     def create(self, gvr: str, obj: Obj, namespace: str | None = None) -> Obj:
         """Create an object; AlreadyExists when the name is taken."""
@@ -348,6 +348,19 @@ def _connected(platform: Platform, _changed_ns: int) -> Kube:
     """Keep one connection per kubeconfig and its time of change; the guard sees every change."""
     ours = platform.provider != "existing"
     return Kube(platform.kubeconfig, platform.context, before_change=partial(guard.check, platform), ours=ours)
+
+
+def _typed(answer: Obj) -> Objects:
+    """Return the items of a list with kind and version: a real API server leaves them out of built-in kinds.
+
+    Source: Kubernetes API concepts; client-go's unstructured lists do the same.
+    """
+    items = answer.get("items") or []
+    kind, version = str(answer.get("kind") or "").removesuffix("List"), str(answer.get("apiVersion") or "")
+    for item in items:
+        item.setdefault("kind", kind)
+        item.setdefault("apiVersion", version)
+    return items
 
 
 def _event_time(event: Obj) -> str:
