@@ -58,16 +58,44 @@ def status(as_json: AsJson = False) -> None:
 
 
 @commands.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine has, what is missing and how to get it."""
+def doctor(
+    context: Annotated[str, typer.Option(help="Look at the cluster of this context, not at this machine.")] = "",
+    name: Annotated[
+        str, typer.Option("--app", help="Application whose namespace counts for permissions.")
+    ] = "sample-app",
+    rbac: Annotated[bool, typer.Option("--rbac", help="Print the least roles to ask for, ready to apply.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="With --rbac: only what looking needs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine (or a cluster) has, what is missing, what that costs and how to get it."""
     from platform_lib import doctor as doctor_
 
+    if context or rbac:
+        _cluster_doctor(context, name, rbac, read_only, as_json)
+        return
     facts = doctor_.examine()
     if as_json:
         show(facts, as_json)
     else:
         table("", ["what", "state", "found", "next step"], [[f.name, f.state, f.found, f.hint] for f in facts])
     if any(fact.state == "missing" for fact in facts):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _cluster_doctor(context: str, name: str, rbac: bool, read_only: bool, as_json: bool) -> None:
+    """Look at a cluster and print findings, or the roles that make every function work."""
+    from platform_lib import doctor as doctor_
+    from platform_lib.cli.output import target_of
+
+    seen = doctor_.diagnose(context=context, app=target_of(name))
+    if rbac:
+        print(doctor_.rbac_text(seen, read_only=read_only), end="")
+    elif as_json:
+        show(seen, as_json)
+    else:
+        rows = [[f.name, f.state, f.found, f.cost, f.hint] for f in seen.findings]
+        table(f"context {seen.context}", ["what", "state", "found", "what that costs", "next step"], rows)
+    if not seen.ok and not rbac:
         raise typer.Exit(EXIT_FAILED)
 
 

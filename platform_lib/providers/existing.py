@@ -66,6 +66,14 @@ class Existing(Limited):
         recorded = self._recorded()
         if recorded is not None and self.settings.context in ("", recorded.context):
             return recorded
+        return self.guess()
+
+    def guess(self) -> Platform:
+        """Return the endpoints as far as settings and kubeconfig know them; asks nobody, ignores what is on record.
+
+        Raises:
+            SettingsError: The kubeconfig cannot be used, or has no such context.
+        """
         found = self._entry()
         return endpoints.first_guess(self.settings, found, kubeconfig.usable_file(found, self._home(found)))
 
@@ -117,8 +125,7 @@ class Existing(Limited):
 
     def _fresh(self) -> Platform:
         """Return what the kubeconfig says now, whatever is on record: a new login may use another file."""
-        found = self._entry()
-        fresh = endpoints.first_guess(self.settings, found, kubeconfig.usable_file(found, self._home(found)))
+        fresh = self.guess()
         before = self._recorded()
         if before is not None and before.context != fresh.context:
             raise InvalidInput(

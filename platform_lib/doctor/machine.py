@@ -1,4 +1,4 @@
-"""What does this machine have, what is missing, and how is it had? Facts for ``apqx doctor``; changes nothing."""
+"""What does this machine have, what is missing, and how is it had? Changes nothing."""
 
 from __future__ import annotations
 
