@@ -91,12 +91,12 @@ def _wanted(lock: str, python_version: str, machine: str) -> Iterator[str]:
     }
     for block in re.split(r"\n(?=[A-Za-z0-9])", lock):
         text = "\n".join(line for line in block.splitlines() if not line.lstrip().startswith("#"))
-        head, *hashes = re.split(r"\s*\\?\s*(?=--hash=)", text.strip())
+        head = text.partition("--hash=")[0].strip().removesuffix("\\").strip()
         if "==" not in head:
             continue
-        requirement = Requirement(head.rstrip("\\ "))
+        requirement = Requirement(head)
         if requirement.marker is None or requirement.marker.evaluate(environment):
-            yield " ".join([f"{requirement.name}{requirement.specifier}", *(part.rstrip("\\ ") for part in hashes)])
+            yield " ".join([f"{requirement.name}{requirement.specifier}", *re.findall(r"--hash=\S+", text)])
 
 
 def _pip_download(lock: Path, folder: Path, python_version: str, machine: str) -> None:

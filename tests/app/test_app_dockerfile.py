@@ -19,9 +19,29 @@ def last_stage(dockerfile):
     return dockerfile[dockerfile.rindex("\nFROM ") :]
 
 
-def test_the_base_is_one_argument_for_both_stages(dockerfile):
-    assert re.findall(r"^FROM (\S+)", dockerfile, re.M) == ["${PYTHON_IMAGE}"] * 2
-    assert "ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim\n" in dockerfile
+def test_the_base_is_one_argument_pinned_by_digest(dockerfile):
+    base = re.findall(r"^ARG PYTHON_IMAGE=(\S+)", dockerfile, re.M)
+    assert len(base) == 1 and re.fullmatch(r"docker\.io/library/python:3\.11-slim@sha256:[0-9a-f]{64}", base[0])
+    stages = re.findall(r"^FROM (\S+) AS (\S+)", dockerfile, re.M)
+    own = {name for _, name in stages}
+    assert {source for source, _ in stages if source not in own} == {"${PYTHON_IMAGE}"}
+    assert [name for _, name in stages][-2:] == ["workbench", "app"], "a build without a target makes the application"
+
+
+def test_a_build_by_hand_may_read_what_the_library_s_build_context_holds(project):
+    from platform_lib.buildcontext import CONTEXT, WHEELS
+
+    lines = (project / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    assert {line[1:] for line in lines if line.startswith("!")} == {*CONTEXT, WHEELS}
+
+
+def test_every_file_of_the_context_that_is_copied_alone_is_copied(project, dockerfile):
+    from platform_lib.buildcontext import CONTEXT
+
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.M) for word in line.split()[:-1]}
+    for item in CONTEXT:
+        assert item in copied or item.split("/")[0] in copied, f"{item} is sent to the build and not used"
 
 
 def test_the_last_stage_runs_nothing_and_needs_no_shell(last_stage):
