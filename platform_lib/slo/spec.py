@@ -162,12 +162,12 @@ def rules_manifest(folder: Path | None = None) -> str:
         },
         "data": rule_files(folder),
     }
-    return f"{_HEADER}{_dump(body)}"
+    return f"{_HEADER}{dump(body)}"
 
 
 def _rules_text(objectives: Iterable[Objective]) -> str:
     """Return one rule file."""
-    return _dump({"groups": [group for objective in objectives for group in slorules.groups(objective)]})
+    return dump({"groups": [group for objective in objectives for group in slorules.groups(objective)]})
 
 
 class _Dumper(yaml.SafeDumper):
@@ -184,7 +184,7 @@ def _block(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _block)
 
 
-def _dump(document: Any) -> str:
+def dump(document: Any) -> str:
     """Write YAML that is the same every time."""
     return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True))
 
