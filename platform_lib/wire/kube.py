@@ -159,7 +159,8 @@ class Kube:
             answer = self.call("GET", where, params=params, timeout_s=timeout_s)
         except errors.ApiError as error:
             cause = error.__cause__
-            body = bytes(cause.body or b"") if isinstance(cause, (ApiException, DynamicApiError)) else b""
+            said = (cause.body or "") if isinstance(cause, (ApiException, DynamicApiError)) else ""
+            body = said if isinstance(said, bytes) else str(said).encode()
             if b'"kind":"Status"' in body.replace(b" ", b""):
                 raise
             return int(error.status), body

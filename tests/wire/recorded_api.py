@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import trustme
 import yaml
@@ -71,7 +71,7 @@ def _handler(api: list[RecordedApi]) -> type[BaseHTTPRequestHandler]:
             if playing.delay_s:
                 threading.Event().wait(playing.delay_s)
             query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-            found = playing.answer(self.command, parts.path, query)
+            found = playing.answer(self.command, unquote(parts.path), query)
             if callable(found.get("body")):
                 found = {**found, "body": found["body"](playing.bodies[-1])}
             raw = found["body"]
