@@ -8,6 +8,7 @@ Source: Argo CD v3.5.1, normalisation before the diff; server-side diff of its d
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -140,7 +141,7 @@ def identifying(*lists: Sequence[Any]) -> tuple[str, ...]:
         return ()
     for names in _KEYS:
         keyed = [[_key_of(item, names) for item in one] for one in lists]
-        known = all(names[0] in item for item in items)
+        known = all(names[0] in item and all(map(_plain, _key_of(item, names))) for item in items)
         if known and all(len(set(map(repr, keys))) == len(keys) for keys in keyed):
             return names
     return ()
@@ -149,6 +150,11 @@ def identifying(*lists: Sequence[Any]) -> tuple[str, ...]:
 def _key_of(item: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Any, ...]:
     """Return what identifies an item."""
     return tuple(item.get(name, _DEFAULTS.get(name)) for name in names)
+
+
+def _plain(value: Any) -> bool:
+    """Tell whether a value can identify something."""
+    return isinstance(value, (str, int)) and not isinstance(value, bool)
 
 
 def _by_key(items: list[Any], names: tuple[str, ...]) -> dict[tuple[Any, ...], tuple[int, Any]]:
@@ -224,7 +230,7 @@ def _jq_step(step: Step) -> str:
     if isinstance(step, str):
         name = re.escape(step)
         return rf'\|?(?:\.{name}|\.?\["{name}"\]|\."{name}")'
-    tests = "and".join(_squeezed(f'.{name}=="{value}"') for name, value in step.key)
+    tests = "and".join(_squeezed(f".{name}=={json.dumps(value)}") for name, value in step.key)
     selected = rf"\|select\({re.escape(tests)}\)" if tests else "(?!)"
     return rf"(?:\.?\[{step.position}\]|\.?\[\](?:{selected})?)"
 

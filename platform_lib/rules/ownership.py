@@ -197,7 +197,8 @@ def jq_path(path: Path) -> str:
         elif isinstance(step, Item):
             text += f"[{step.position}]"
         else:
-            text += f".{step}" if _plain(step) else f".[{json.dumps(step)}]"
+            dot = "." if not text or text.endswith("| ") else ""
+            text += f".{step}" if _plain(step) else f"{dot}[{json.dumps(step)}]"
     return text.removesuffix(" | ")
 
 
