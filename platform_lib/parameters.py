@@ -52,7 +52,9 @@ class AppParameters(Parameters):
 class Setup(Parameters):
     """01-setup: bring the platform up."""
 
-    provider: Literal["embedded"] = Field(default="embedded", description="how the cluster comes")
+    provider: Literal["", "embedded", "k3d", "existing"] = Field(
+        default="", description="embedded, k3d or existing; empty: as set or up"
+    )
     timeout_s: Seconds = Field(default=120.0, description="deadline for the whole bootstrap, seconds")
 
 

@@ -33,12 +33,12 @@ def deploy(
     0 it passed; 1 it failed and the old version is proven to serve again; 4 it failed and that is not proven;
     5 the evidence does not decide, the message says what would be enough and what runs now.
     """
-    from platform_lib import cluster, image, lock
+    from platform_lib import cluster, lock
     from platform_lib import deploy as deploy_
     from platform_lib.rules.verdict import Limits
 
     platform, target = cluster.connect(), target_of(name)
-    built = image.build(version=version)
+    built = cluster.build_image(platform, version=version)
     plan = deploy_.plan_deploy(platform, target, image=built.reference, version=version)
     if dry_run:
         show(plan, as_json)

@@ -15,30 +15,42 @@ commands = typer.Typer()
 @commands.command()
 def up(
     provider: Annotated[
-        str, typer.Option(help="How the cluster comes: embedded, k3d or existing; default: the setting, else embedded.")
+        str, typer.Option(help="embedded, k3d or existing; default: APQX_PROVIDER, else what is up, else embedded.")
     ] = "",
-    context: Annotated[str, typer.Option(help="existing: context of your kubeconfig.")] = "",
-    write: Annotated[bool, typer.Option("--write", help="existing: let that cluster be changed.")] = False,
-    install: Annotated[str, typer.Option(help="existing: install what is missing, by name: argocd.")] = "",
+    merge_kubeconfig: Annotated[
+        bool, typer.Option("--merge-kubeconfig", help="k3d: also add the cluster to your own kubeconfig.")
+    ] = False,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout-s", min=1, help="Deadline in seconds; default: the provider's setting.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the platform up; a second call changes nothing."""
     from platform_lib import cluster
 
-    wanted = tuple(name.strip() for name in install.split(",") if name.strip())
+    if dry_run:
+        show(cluster.plan_up(provider=provider), as_json)
+        return
     with steps(as_json) as progress:
-        done = cluster.up(provider=provider, context=context, write=write, install=wanted, progress=progress)
-        finish(done, as_json)
+        outcome = cluster.up(
+            provider=provider, merge_kubeconfig=merge_kubeconfig, timeout_s=timeout_s, progress=progress
+        )
+        finish(outcome, as_json)
 
 
 @commands.command()
 def down(
     purge: Annotated[bool, typer.Option(help="Also delete the git repository and the images.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Destroy the platform: no process, port or mount stays behind."""
+    """Destroy the platform: no process, container, port or mount stays behind."""
     from platform_lib import cluster
 
+    if dry_run:
+        show(cluster.plan_down(purge=purge), as_json)
+        return
     with steps(as_json) as progress:
         finish(cluster.down(purge=purge, progress=progress), as_json)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from platform_lib import gate, image
+from platform_lib import gate, providers
 from platform_lib.deploy import fault_env
 from platform_lib.drills.faults.base import OnApp, Seen, proof
 from platform_lib.drills.faults.taken_back import take_back
@@ -52,8 +52,8 @@ class BadDeploy(OnApp):
     @classmethod
     def supported(cls, platform: Platform, app: App) -> str:
         """A version needs an image of its own, and nodes that can have it."""
-        if platform.provider != "embedded":
-            return f"provider {platform.provider!r} gives its nodes no image that is built here"
+        if why := providers.of(platform).cannot("build_release"):
+            return f"provider {platform.provider!r} gives its nodes no image that is built here: {why}"
         found = image_of(kube.connect(platform).find(kube.DEPLOYMENTS, app.name, app.namespace) or {})
         return "" if "sample-app" in found else f"{app.name} has no switches that make it bad"
 
@@ -79,7 +79,7 @@ class BadDeploy(OnApp):
 
     def prepare(self) -> None:
         """Build its image, so that only deploying is left to do."""
-        self.built = image.build(version=self.version).reference
+        self.built = providers.of(self.platform).build_release(self.version).reference
 
     def inject(self) -> None:
         """Let the gate deploy it, judge it and take it back."""

@@ -16,16 +16,15 @@ from platform_lib.sync import refresh
 
 @dataclass(slots=True)
 class ClusterLoss(OnApp):
-    """Kill every process of the cluster and delete its state; rebuild it from git."""
+    """Destroy the cluster with all of its state; rebuild it from git."""
 
     sentinels: Sentinels
 
     @classmethod
     def supported(cls, platform: Platform, app: App) -> str:
         """A cluster that we did not make is not ours to destroy."""
-        if platform.provider == "embedded":
-            return ""
-        return f"provider {platform.provider!r} cannot make the cluster again"
+        why = providers.of(platform).cannot("destroy_cluster")
+        return f"provider {platform.provider!r} cannot make the cluster again: {why}" if why else ""
 
     @classmethod
     def choose(cls, platform: Platform, app: App) -> Self:
@@ -47,7 +46,11 @@ class ClusterLoss(OnApp):
         """Describe the loss and the rebuild."""
         return (
             Step("commit", f"ConfigMap/{NAME}", "numbered markers right before the loss tell what survived it"),
-            Step("destroy", f"cluster {self.platform.name}", "every process killed, all cluster state deleted"),
+            Step(
+                "destroy",
+                f"cluster {self.platform.name}",
+                "everything that runs is killed, all cluster state is deleted",
+            ),
             Step("rebuild", f"cluster {self.platform.name}", "from the git repository and the images alone"),
             Step("remove", f"ConfigMap/{NAME}", "undo, by a commit, also after Ctrl-C"),
         )

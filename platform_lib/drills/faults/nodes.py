@@ -41,9 +41,8 @@ class NodeLoss(OnApp):
     @classmethod
     def supported(cls, platform: Platform, app: App) -> str:
         """Only a provider can switch a machine off."""
-        if platform.provider == "embedded":
-            return ""
-        return f"provider {platform.provider!r} cannot cut the power of a node through the Kubernetes API"
+        why = providers.of(platform).cannot("stop_node")
+        return f"provider {platform.provider!r} cannot cut the power of a node: {why}" if why else ""
 
     @classmethod
     def choose(cls, platform: Platform, app: App) -> Self:
