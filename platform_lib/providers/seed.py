@@ -6,14 +6,18 @@ rebuilt cluster reads it as it is.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from platform_lib.errors import GitError
 from platform_lib.image import build_image
 from platform_lib.model import App
+from platform_lib.providers.base import Release
+from platform_lib.providers.bootstrap.repourl import INTERNAL, own, rewrite_repo_url
 from platform_lib.providers.state import Layout
 from platform_lib.settings import Settings
 from platform_lib.wire.manifest_edit import write_release
@@ -35,19 +39,42 @@ def seed(current: Settings, git: str) -> None:
         ImageError: The image could not be built.
         GitError: A git command failed; no half-made repository is left.
     """
-    layout, app = Layout(current.home), App()
+    layout = Layout(current.home)
     image = build_image(current.project_dir / "app", layout.images, version=FIRST_VERSION)
     layout.git.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(prefix=".seed-", dir=layout.git.parent) as scratch:
-        tree, bare = Path(scratch) / "tree", Path(scratch) / "gitops.git"
-        shutil.copytree(current.project_dir / "gitops", tree / "gitops")
-        write_release(tree / app.deployment_file, image=image.reference, version=image.version)
-        _git(git, "init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(bare))
-        _git(git, f"--git-dir={bare}", f"--work-tree={tree}", "add", "--all")
-        message = f"Desired state of {app.name} {image.version}\n\nFirst commit, made when the platform came up."
-        _git(git, f"--git-dir={bare}", f"--work-tree={tree}", "commit", "--quiet", f"--message={message}")
+    with first_commit(current, git, layout.git.parent, image) as bare:
         shutil.rmtree(layout.git, ignore_errors=True)  # what an interrupted run may have left
         bare.rename(layout.git)
+
+
+@contextlib.contextmanager
+def first_commit(current: Settings, git: str, folder: Path, release: Release) -> Iterator[Path]:
+    """Make a bare repository whose only commit is the desired state with a release in it; yields its path.
+
+    It is deleted afterwards, unless it was moved away.
+
+    Args:
+        current: For the project's folder.
+        git: The git program.
+        folder: Where the repository is made.
+        release: Image by digest, and its version.
+
+    Raises:
+        GitError: A git command failed.
+    """
+    app = App()
+    with tempfile.TemporaryDirectory(prefix=".seed-", dir=folder) as scratch:
+        tree, bare = Path(scratch) / "tree", Path(scratch) / "gitops.git"
+        shutil.copytree(current.project_dir / "gitops", tree / "gitops")
+        # A checkout of somebody with a repository of their own names that one; this commit is for the internal server.
+        if own(tree) != (INTERNAL, BRANCH):
+            rewrite_repo_url(tree, INTERNAL, branch=BRANCH)
+        write_release(tree / app.deployment_file, image=release.reference, version=release.version)
+        _git(git, "init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(bare))
+        _git(git, f"--git-dir={bare}", f"--work-tree={tree}", "add", "--all")
+        message = f"Desired state of {app.name} {release.version}\n\nFirst commit, made when the platform came up."
+        _git(git, f"--git-dir={bare}", f"--work-tree={tree}", "commit", "--quiet", f"--message={message}")
+        yield bare
 
 
 def _git(program: str, *arguments: str) -> None:
