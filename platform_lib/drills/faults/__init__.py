@@ -7,6 +7,7 @@ from typing import Any
 
 from platform_lib.drills.faults.bad_deploy import BadDeploy
 from platform_lib.drills.faults.base import Fault, Progress, Seen, Target
+from platform_lib.drills.faults.chaos_mesh import ChaosMesh
 from platform_lib.drills.faults.cluster import ClusterLoss
 from platform_lib.drills.faults.components import ArgoDown, GitOutage, IngressDown, MetricsDown
 from platform_lib.drills.faults.dependency import SlowDependency
@@ -36,6 +37,7 @@ ACTIONS: dict[str, type[Fault]] = {
     "press_memory": MemoryPressure,
     "slow_dependency": SlowDependency,
     "deploy_bad": BadDeploy,
+    "chaos_mesh": ChaosMesh,
 }
 
 

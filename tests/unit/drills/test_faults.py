@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from platform_lib.drills import faults, scenario
-from platform_lib.drills.faults import bad_deploy, cluster, components, drift, nodes, pods, pressure, switch
+from platform_lib.drills.faults import bad_deploy, chaos_mesh, cluster, components, drift, nodes, pods, pressure, switch
 from platform_lib.drills.faults.base import OnApp
 from platform_lib.drills.faults.dependency import SlowDependency
 from platform_lib.drills.faults.load import LoadSpike
@@ -50,6 +50,7 @@ def every_fault(place: Platform) -> dict[str, OnApp]:
         "press_memory": pressure.MemoryPressure(place, APP, "agent-0", "image@sha256:1", 64.0),
         "slow_dependency": SlowDependency(place, APP, 100.0, "image@sha256:1", "1.0.0", "c0ffee"),
         "deploy_bad": bad_deploy.BadDeploy(place, APP, "errors", 0.2, 60.0, "drill-errors-1", "c0ffee"),
+        "chaos_mesh": chaos_mesh.ChaosMesh(place, APP, "network-loss", "drill-network-loss", 20.0, "one", 120.0),
     }
 
 
@@ -72,7 +73,7 @@ def test_a_target_goes_to_disk_and_comes_back(action: str) -> None:
 def test_a_plan_names_what_breaks_and_a_fault_without_evidence_proves_nothing(action: str) -> None:
     fault = every_fault(platform())[action]
     assert all(step.action and step.target and step.why for step in fault.steps())
-    if action.startswith(("stop_g", "stop_a", "stop_i", "stop_m", "press", "slow")):
+    if action.startswith(("stop_g", "stop_a", "stop_i", "stop_m", "press", "slow", "chaos")):
         assert "inconclusive" in {check.status for check in fault.checks()}
 
 
