@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from platform_lib.cli import (
+    addons,
     application,
     apps,
     cost,
@@ -37,6 +38,7 @@ app = typer.Typer(
 for group in (place, runs, apps, dora, cost):
     app.add_typer(group.commands)
 app.add_typer(application.app, name="app")
+app.add_typer(addons.addon_app, name="addon")
 app.add_typer(promotion.image_app, name="image")  # the commands of images, and promote
 app.add_typer(journal.journal_app, name="journal")
 app.add_typer(slo.slo_app, name="slo")
