@@ -11,6 +11,7 @@ from platform_lib.model import App, AppState, Obj, Outcome, Platform
 from platform_lib.operation import operation
 from platform_lib.rules import application as rules
 from platform_lib.rules import syncchecks
+from platform_lib.rules.syncchecks import Facts
 from platform_lib.sync.reading import LOOK_AGAIN_S, Progress, follow, refresh
 from platform_lib.sync.ready import facts_of, ready
 from platform_lib.sync.stopping import clear_the_way
@@ -73,6 +74,7 @@ def sync(
             revision=target,
             timeout_s=max(deadline.left_s, 0.01),
             since=started,
+            known=rules.errors_of(facts.application),
             operation=identity,
             supersede=supersede,
             progress=progress,
@@ -146,7 +148,8 @@ def reach(
         SyncFailed, WaitTimeout: See ``wait_synced``.
     """
     since, deadline, said = since or now(), Deadline(timeout_s), progress or (lambda _line: None)
-    identity = _start(platform, app, revision, deadline, supersede, said)
+    facts = facts_of(platform, app)
+    identity = _start(platform, app, facts, revision, deadline, supersede, said)
     if not wait:
         return None
     state_then = wait_synced(
@@ -155,7 +158,7 @@ def reach(
         revision=revision,
         timeout_s=max(deadline.left_s, 0.01),
         since=since,
-        known=known,
+        known={*known, *(rules.errors_of(facts.application) if identity else ())},
         operation=identity,
         supersede=supersede,
         progress=progress,
@@ -164,9 +167,16 @@ def reach(
     return state_then
 
 
-def _start(platform: Platform, app: App, revision: str, deadline: Deadline, supersede: bool, progress: Progress) -> str:
+def _start(
+    platform: Platform,
+    app: App,
+    facts: Facts,
+    revision: str,
+    deadline: Deadline,
+    supersede: bool,
+    progress: Progress,
+) -> str:
     """Set the way to a commit going; return the identity of the operation where one was requested."""
-    facts = facts_of(platform, app)
     if supersede and _supersede(platform, app, facts.application, revision, deadline, progress):
         return request_newest(platform, app, revision, progress)
     if not rules.automated(facts.application):
