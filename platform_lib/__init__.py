@@ -12,7 +12,7 @@ Each takes a ``Platform`` first, then an ``App``; the rest is by keyword. The ma
     providers image                                 how a cluster and an image come to be
     wire                                            one file per protocol: Kubernetes, Argo CD, Prometheus, git, HTTP
     journal                                         the record of what happened
-    guard redact                                    what may be changed, what must not be written
+    guard redact applications                       what may be changed, what must not be written, who is meant
     rules                                           pure decisions: verdicts, objectives, change-points, timelines
     settings wait model errors                      configuration, time, values, failures
 
@@ -27,6 +27,7 @@ from typing import Any
 
 _MODULES = frozenset(
     {
+        "applications",
         "archive",
         "cluster",
         "cost",
@@ -77,6 +78,7 @@ __all__ = [
     "ProbeResult",
     "Revision",
     "Verdict",
+    "applications",
     "archive",
     "cluster",
     "cost",

@@ -6,10 +6,12 @@ the same defaults. It is validated before a kernel starts, and again in the note
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from platform_lib import applications
 from platform_lib.errors import InvalidInput
 from platform_lib.model import App, _Table, joined
 
@@ -45,8 +47,10 @@ class AppParameters(Parameters):
 
     @property
     def target(self) -> App:
-        """The application as the library names it."""
-        return App(name=self.app, namespace=self.namespace, host=self.host)
+        """The application as the library names it; what was left at its default follows apqx.toml, or the name."""
+        told = {name: getattr(self, name) for name in ("namespace", "host")}
+        fields = AppParameters.model_fields
+        return replace(applications.named(self.app), **{k: v for k, v in told.items() if v != fields[k].default})
 
 
 class Setup(Parameters):

@@ -70,7 +70,7 @@ def pairs(items: list[str], flag: str) -> dict[str, str]:
 
 
 def target_of(name: str) -> Any:
-    """The application of that name; its namespace and folder follow the project's convention."""
-    from platform_lib.model import App
+    """The application of that name: as ``[apps.NAME]`` of apqx.toml says, else by the project's convention."""
+    from platform_lib import applications
 
-    return App(name=name, namespace=name, path=f"gitops/workloads/{name}")
+    return applications.named(name)

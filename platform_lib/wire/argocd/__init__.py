@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from platform_lib import applications
 from platform_lib.errors import NotFound
 from platform_lib.model import App, Obj, Platform
 from platform_lib.rules import application as rules
@@ -91,7 +92,7 @@ def _absent(platform: Platform, app: App | str, name: str, way: Door, error: Not
     found = [namespace for namespace in way.elsewhere(name) if namespace != wanted]
     if not found:
         message = f"Application {name} - absent in namespace {wanted}"
-        hint = "apply the root Application from gitops/bootstrap, or check the name"
+        hint = f"apply the root Application from gitops/bootstrap, or check the name: {applications.hint(name)}"
     else:
         short = name if isinstance(app, str) else app.name
         message = f"Application {name} - absent in namespace {wanted}, found in {', '.join(found)}"
