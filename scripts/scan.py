@@ -153,8 +153,8 @@ def checkov(files: list[str]) -> list[str]:
     ]
     return sorted(
         [
-            f"{check['file_path'].lstrip('/')}:{check['file_line_range'][0]}: {check['check_id']} {check['check_name']} "
-            f"({check['resource']})"
+            f"{check['file_path'].lstrip('/')}:{check['file_line_range'][0]}: {check['check_id']} "
+            f"{check['check_name']} ({check['resource']})"
             for check in found
         ]
         + errors
@@ -169,7 +169,7 @@ def hadolint(files: list[str]) -> list[str]:
 
 
 def zizmor(files: list[str]) -> list[str]:
-    """Workflows: injection, permissions, pinning, credentials left behind. It answers 11 to 14 when it found something."""
+    """Workflows: injection, permissions, pinning, credentials left behind; 11 to 14 mean that it found something."""
     text = run(
         "zizmor",
         "--offline",

@@ -98,4 +98,6 @@ def test_public_names_are_sorted_and_real() -> None:
 def test_workflows_pin_actions_by_commit() -> None:
     for workflow in (ROOT / ".github" / "workflows").glob("*.yml"):
         for use in re.findall(r"uses:\s*(\S+)(.*)", workflow.read_text()):
+            if use[0].startswith("./.github/workflows/"):
+                continue  # a workflow of this very commit
             assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", use[0]) and re.search(r"# v\d+\.\d+", use[1]), use
