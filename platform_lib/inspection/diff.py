@@ -327,11 +327,11 @@ def _extra(application: Obj, targets: set[manifests.ObjectKey], kinds: Kinds) ->
             continue
         if manifests.has_option(live, "Prune=false") or ("Prune=false" in options):
             yield ObjectDiff(
-                str(key), key.namespace, "keep", "no longer in git; Prune=false keeps it", argocd="OutOfSync"
+                named(key), key.namespace, "keep", "no longer in git; Prune=false keeps it", argocd="OutOfSync"
             )
         else:
             on = (policy.get("automated") or {}).get("prune") and application_rules.automated(application)
             note = "automation prunes it" if on else "only a sync with --prune removes it"
             yield ObjectDiff(
-                str(key), key.namespace, "prune", f"no longer in git; {note}", argocd=str(row.get("status"))
+                named(key), key.namespace, "prune", f"no longer in git; {note}", argocd=str(row.get("status"))
             )

@@ -54,7 +54,8 @@ def wait(
     """
     started, deadline, said = now(), Deadline(timeout_s), progress or (lambda _line: None)
     commit = resolve(repository(platform), revision)
-    breaks, reached_at = 0, None
+    breaks: list[str] = []
+    reached_at: datetime | None = None
     while True:
         try:
             state = sync.wait_synced(
@@ -65,12 +66,13 @@ def wait(
         reached_at = reached_at or now()
         broken = _settle(platform, app, state, settle_s, deadline, said)
         if not broken:
-            return _outcome(app, commit, started, reached_at, settle_s, breaks)
-        breaks += 1
-        said(f"was well and is not any more: {broken}")
+            return _outcome(app, commit, started, reached_at, settle_s, len(breaks))
         if deadline.expired():
             wanted = f"{app.name} at {commit[:7]} well for {settle_s:g} s"
-            raise _with_reason(platform, app, deadline.fail(wanted, broken))
+            before = f"; {len(breaks)} times it was not, the last time: {breaks[-1]}" if breaks else ""
+            raise _with_reason(platform, app, deadline.fail(wanted, broken + before))
+        breaks.append(broken)
+        said(f"was well and is not any more: {broken}")
 
 
 def _outcome(app: App, commit: str, started: datetime, reached: datetime, settle_s: float, breaks: int) -> Outcome:
