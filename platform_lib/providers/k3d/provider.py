@@ -284,6 +284,7 @@ class K3d(Limited):
         home = self.settings.home
         for folder in (self.layout.git.parent, home / "clones", home / journal.FOLDER, home / "drills"):
             shutil.rmtree(folder, ignore_errors=True)
+        (home / "git-token").unlink(missing_ok=True)  # of the git server in the cluster, see bootstrap.gitserver
 
     # -- powers ------------------------------------------------------------------------------------------
 
