@@ -6,6 +6,7 @@ Each takes a ``Platform`` first, then an ``App``; the rest is by keyword. The ma
     shelf runbook scorecard                         list and run books, score drills
     postmortem archive dashboards                   explain an incident, also without its platform; see it all at once
     drills gate                                     rehearse failures; deploy and take back what is worse
+    inspection audit                                why it is as it is, and who did what to it
     cluster deploy promotion rollout rollback       change something: look, plan, act
     sync metrics slo dora cost collect              see what is, wait for what shall be, write down what was
     operation steps lock approval                   what surrounds each change of a run
@@ -28,7 +29,9 @@ from typing import Any
 _MODULES = frozenset(
     {
         "applications",
+        "addons",
         "archive",
+        "audit",
         "cluster",
         "cost",
         "dashboards",
@@ -38,6 +41,7 @@ _MODULES = frozenset(
         "drills",
         "gate",
         "image",
+        "inspection",
         "journal",
         "metrics",
         "notebook",
@@ -78,8 +82,10 @@ __all__ = [
     "ProbeResult",
     "Revision",
     "Verdict",
+    "addons",
     "applications",
     "archive",
+    "audit",
     "cluster",
     "cost",
     "dashboards",
@@ -90,6 +96,7 @@ __all__ = [
     "fetch",
     "gate",
     "image",
+    "inspection",
     "journal",
     "metrics",
     "notebook",

@@ -18,11 +18,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.
 
 def _target(name: str) -> tuple[Any, Any]:
     """Return the platform and the application as its Application object describes it."""
-    from platform_lib import cluster
-    from platform_lib.inspection import lookup
+    from platform_lib import cluster, inspection
 
     platform = cluster.connect()
-    return platform, lookup.app_of(platform, name)
+    return platform, inspection.app_of(platform, name)
 
 
 @app.command()
@@ -37,11 +36,11 @@ def wait(
 
     Exit codes: 0 it runs and is well; 1 it failed, was superseded, or the deadline passed; 2 no such revision.
     """
-    from platform_lib.inspection import waiting
+    from platform_lib import inspection
 
     platform, target = _target(name)
     with steps(as_json) as progress:
-        outcome = waiting.wait(
+        outcome = inspection.wait(
             platform,
             target,
             revision=revision or platform.gitops_branch,
@@ -60,9 +59,11 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Name each field that differs from git, who manages it, and why. Exit codes: 0 no difference, 1 some, 2 error."""
-    from platform_lib.inspection import diff as diff_
+    from platform_lib import inspection
 
-    _differing(lambda platform, target: diff_.diff(platform, target, revision=revision, every=every), name, as_json)
+    _differing(
+        lambda platform, target: inspection.diff(platform, target, revision=revision, every=every), name, as_json
+    )
 
 
 @app.command()
@@ -73,9 +74,11 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Say what merging a revision would create, change and prune. Exit codes as for diff."""
-    from platform_lib.inspection import diff as diff_
+    from platform_lib import inspection
 
-    _differing(lambda platform, target: diff_.preview(platform, target, revision=revision, base=base), name, as_json)
+    _differing(
+        lambda platform, target: inspection.preview(platform, target, revision=revision, base=base), name, as_json
+    )
 
 
 def _differing(compare: Any, name: str, as_json: bool) -> None:
@@ -97,10 +100,10 @@ def _differing(compare: Any, name: str, as_json: bool) -> None:
 @app.command()
 def tree(name: Name = "root", as_json: AsJson = False) -> None:
     """Show everything below an Application down to its pods, the worst on top; child Applications too."""
-    from platform_lib.inspection import tree as tree_
+    from platform_lib import inspection
 
     platform, target = _target(name)
-    show(tree_.tree(platform, target), as_json)
+    show(inspection.tree(platform, target), as_json)
 
 
 @app.command()
@@ -110,9 +113,9 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why an Application does not move: the object in the way, its events and logs, and the ways out."""
-    from platform_lib.inspection import blockers
+    from platform_lib import inspection
 
-    show(blockers.explain(*_target(name), log_lines=log_lines), as_json)
+    show(inspection.explain(*_target(name), log_lines=log_lines), as_json)
 
 
 @app.command()
@@ -124,15 +127,16 @@ def terminate(
     as_json: AsJson = False,
 ) -> None:
     """End the running operation; what was applied stays."""
-    from platform_lib import lock
-    from platform_lib.inspection import ending
+    from platform_lib import inspection, lock
 
     platform, target = _target(name)
     if dry_run:
-        show(ending.plan_terminate(platform, target, clean_hooks=clean_hooks), as_json)
+        show(inspection.plan_terminate(platform, target, clean_hooks=clean_hooks), as_json)
         return
     with steps(as_json) as progress, lock.exclusive(platform.home, purpose=f"terminate {name}"):
-        outcome = ending.terminate(platform, target, clean_hooks=clean_hooks, timeout_s=timeout_s, progress=progress)
+        outcome = inspection.terminate(
+            platform, target, clean_hooks=clean_hooks, timeout_s=timeout_s, progress=progress
+        )
     finish(outcome, as_json)
 
 
@@ -151,13 +155,12 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Return to an earlier revision under automation in one command: pause, roll back, verify, revert git, resume."""
-    from platform_lib import lock
+    from platform_lib import inspection, lock
     from platform_lib import rollback as rollback_
-    from platform_lib.inspection import undoing
 
     platform, target = _target(name)
     if dry_run:
-        show(undoing.preview(platform, target, to=to, method=method, prune=prune), as_json)
+        show(inspection.preview_rollback(platform, target, to=to, method=method, prune=prune), as_json)
         return
     with steps(as_json) as progress, lock.exclusive(platform.home, purpose=f"rollback {name}"):
         outcome = rollback_.rollback(

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from platform_lib.errors import ApiError, NotFound
 from platform_lib.inspection.lookup import Kinds, named, rows_of
-from platform_lib.inspection.tree import World
+from platform_lib.inspection.objecttree import World
 from platform_lib.model import App, Obj, Platform, _Table
 from platform_lib.redact import of_process
 from platform_lib.rules import application as rules

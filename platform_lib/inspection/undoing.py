@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from platform_lib import rollback
-from platform_lib.inspection.diff import Diff, diff
+from platform_lib.inspection.comparison import Diff, diff
 from platform_lib.model import App, Plan, Platform, _Table
 from platform_lib.rollback import Method
 
@@ -33,7 +33,7 @@ class Preview(_Table):
         return rows
 
 
-def preview(
+def preview_rollback(
     platform: Platform, app: App, *, to: str | None = None, method: Method = "revert", prune: bool = False
 ) -> Preview:
     """Say what a rollback would do and change, without doing it.

@@ -12,10 +12,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from platform_lib import App, cluster, sync
+from platform_lib import App, cluster, inspection, sync
 from platform_lib.cli import app as cli
 from platform_lib.errors import GuardRefused, SyncFailed, WaitTimeout
-from platform_lib.inspection import blockers, diff, ending, lookup, tree, waiting
+from platform_lib.inspection.blockers import Explanation
+from platform_lib.inspection.objecttree import Node
 from platform_lib.model import Platform
 from platform_lib.wait import until
 from platform_lib.wire import argocd, kube
@@ -122,8 +123,8 @@ def test_a_hook_that_never_ends_is_explained_ended_and_on_record(shop: Shop) -> 
     shop.sync(commit)
     shop.until(lambda found: "hook batch/Job/migrate" in _message(found), "waiting for the hook")
 
-    def explained() -> tuple[blockers.Explanation | None, str]:
-        found = blockers.explain(shop.platform, SHOP)
+    def explained() -> tuple[Explanation | None, str]:
+        found = inspection.explain(shop.platform, SHOP)
         return (found if any(one.logs for one in found.blockers) else None), str(found)
 
     found = until(explained, timeout_s=20, wanted="the log of the hook")
@@ -135,15 +136,15 @@ def test_a_hook_that_never_ends_is_explained_ended_and_on_record(shop: Shop) -> 
     assert any("terminate" in finding.way_out for finding in found.findings)
 
     with pytest.raises(WaitTimeout, match="in the way: batch/Job/migrate") as late:
-        waiting.wait(shop.platform, SHOP, revision=commit, timeout_s=1)
+        inspection.wait(shop.platform, SHOP, revision=commit, timeout_s=1)
     assert "apqx app explain shop" in late.value.hint
 
-    plan = ending.plan_terminate(shop.platform, SHOP, clean_hooks=True)
+    plan = inspection.plan_terminate(shop.platform, SHOP, clean_hooks=True)
     assert [step.action for step in plan.steps] == ["terminate", "delete hook"]
-    outcome = ending.terminate(shop.platform, SHOP, clean_hooks=True)
+    outcome = inspection.terminate(shop.platform, SHOP, clean_hooks=True)
     assert outcome.figures["terminated"] and outcome.figures["phase"] == "Failed"
     assert shop.kube.find("batch/v1/jobs", "migrate", "shop") is None
-    assert ending.plan_terminate(shop.platform, SHOP, clean_hooks=True).steps == ()
+    assert inspection.plan_terminate(shop.platform, SHOP, clean_hooks=True).steps == ()
 
     def recorded() -> tuple[dict[str, Any] | None, str]:
         rows = json.loads(run("audit", "shop", "--json").output)["operations"]
@@ -168,8 +169,8 @@ def test_a_crash_loop_is_seen_below_a_progressing_deployment(shop: Shop) -> None
     commit = shop.push("Crash", hook=None, web=crashing, creds={**SECRET, "metadata": {"name": "creds"}})
     shop.sync(commit)
 
-    def looped() -> tuple[tree.Node | None, str]:
-        found = tree.tree(shop.platform, SHOP)
+    def looped() -> tuple[Node | None, str]:
+        found = inspection.tree(shop.platform, SHOP)
         return (found if "CrashLoopBackOff" in found.rows()[0][1] else None), str(found)
 
     found = until(looped, timeout_s=40, wanted="a crash loop on top of the tree")
@@ -178,7 +179,7 @@ def test_a_crash_loop_is_seen_below_a_progressing_deployment(shop: Shop) -> None
     (_, worst), *_ = found.worst()
     assert worst.object.startswith("Pod/shop-") and "exit 3" in worst.reason and "restarts" in worst.note
     assert any("BackOff" in event for event in worst.events)
-    assert any("cannot read configuration" in line for line in blockers.explain(shop.platform, SHOP).blockers[0].logs)
+    assert any("cannot read configuration" in line for line in inspection.explain(shop.platform, SHOP).blockers[0].logs)
 
 
 SECRET: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "stringData": {"password": "correct-horse"}}
@@ -188,7 +189,7 @@ def test_a_drifted_field_names_its_manager_and_the_exit_code_says_so(shop: Shop)
     commit = shop.push("Serve", hook=None, web=shop.deployment("import time; time.sleep(3600)"),
                        creds={**SECRET, "metadata": {"name": "creds"}})  # fmt: skip
     shop.sync(commit)
-    assert waiting.wait(shop.platform, SHOP, revision=commit, timeout_s=40).ok
+    assert inspection.wait(shop.platform, SHOP, revision=commit, timeout_s=40).ok
     assert run("diff", "shop").exit_code == 0
 
     edit = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7}}, "replicas": 2}}
@@ -200,7 +201,7 @@ def test_a_drifted_field_names_its_manager_and_the_exit_code_says_so(shop: Shop)
         "PATCH", where, body={"data": {"password": "aGFja2Vk"}}, content_type=kube.MERGE_PATCH, params=by_hand
     )
 
-    found = diff.diff(shop.platform, SHOP, every=True)
+    found = inspection.diff(shop.platform, SHOP, every=True)
     fields = {field.path: field for one in found.objects for field in one.fields}
     replicas = fields[".spec.replicas"]
     assert (replicas.live, replicas.wanted, replicas.cause) == ("2", "1", "drift")
@@ -220,7 +221,7 @@ def test_a_drifted_field_names_its_manager_and_the_exit_code_says_so(shop: Shop)
 
 def test_a_branch_is_previewed_without_the_drift_that_is_there_anyway(shop: Shop) -> None:
     shop.push("More", branch="feature", extra={**MAP, "metadata": {"name": "extra"}}, creds=None)
-    found = diff.preview(shop.platform, SHOP, revision="feature")
+    found = inspection.preview(shop.platform, SHOP, revision="feature")
     assert {(one.object, one.change) for one in found.objects} == {
         ("ConfigMap/extra", "create"),
         ("Secret/creds", "prune"),
@@ -232,24 +233,24 @@ def test_a_branch_is_previewed_without_the_drift_that_is_there_anyway(shop: Shop
 
 def test_looking_is_allowed_in_a_read_only_run_and_ending_is_not(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APQX_READ_ONLY", "true")
-    assert diff.diff(shop.platform, SHOP).compared
+    assert inspection.diff(shop.platform, SHOP).compared
     assert run("tree", "shop").exit_code == run("explain", "shop").exit_code == 0
     with pytest.raises(GuardRefused):
-        ending.terminate(shop.platform, SHOP)
+        inspection.terminate(shop.platform, SHOP)
 
 
 def test_a_wait_that_settles_sees_a_pod_that_dies_after_it_was_ready(shop: Shop) -> None:
     commit = shop.push("Flaky", web=shop.deployment("import time; time.sleep(3); raise SystemExit(5)"))
     shop.sync(commit)
     with pytest.raises((WaitTimeout, SyncFailed), match="shop") as broken:
-        waiting.wait(shop.platform, SHOP, revision=commit, timeout_s=20, settle_s=8)
+        inspection.wait(shop.platform, SHOP, revision=commit, timeout_s=20, settle_s=8)
     assert "exit 5" in str(broken.value) or "restarted" in str(broken.value)
 
 
 def test_the_tree_of_the_root_holds_every_application_and_its_pods(live: dict[str, str]) -> None:
-    found = tree.tree(cluster.connect(), "root")
+    found = inspection.tree(cluster.connect(), "root")
     objects = {node.object for _, node in found.walk()}
     assert {"Application/sample-app", "Deployment/sample-app", "Application/monitoring"} <= objects
     assert sum(name.startswith("Pod/sample-app-") for name in objects) >= 2
-    assert lookup.app_of(cluster.connect(), "sample-app").path == App().path
+    assert inspection.app_of(cluster.connect(), "sample-app").path == App().path
     assert sync.state(cluster.connect(), App()).sync_status == "Synced"

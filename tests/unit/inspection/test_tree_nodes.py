@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from platform_lib.inspection.tree import Node, World, node_of
+from platform_lib.inspection.objecttree import Node, World, node_of
 from platform_lib.model import Obj
 
 
