@@ -18,6 +18,7 @@ from platform_lib.cli import (
     dashboard,
     dora,
     drill,
+    gitops,
     journal,
     place,
     postmortem,
