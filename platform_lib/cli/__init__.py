@@ -41,6 +41,7 @@ for group in (place, runs, apps, dora, cost):
 app.add_typer(application.app, name="app")
 app.add_typer(addons.addon_app, name="addon")
 app.add_typer(promotion.image_app, name="image")  # the commands of images, and promote
+app.add_typer(gitops.gitops_app, name="gitops")
 app.add_typer(journal.journal_app, name="journal")
 app.add_typer(slo.slo_app, name="slo")
 app.add_typer(dashboard.dashboard_app, name="dashboard")

@@ -20,7 +20,7 @@ def _group() -> None:
 def use(
     url: Annotated[str, typer.Argument(help="Your repository, such as https://github.com/you/apqx.git.")],
     branch: Annotated[str, typer.Option(help="Branch that Argo CD follows.")] = "main",
-    plan: Annotated[bool, typer.Option("--plan", help="Only say which files would change.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a repository's own address into its gitops/, by one commit; a second call makes none."""
@@ -31,7 +31,7 @@ def use(
     current = settings(git_url=url, git_branch=branch)
     platform = gitsource.of(providers.named("k3d").platform, current)
     planned = gitsource.plan_use(platform, current)
-    if plan or not planned.steps:
+    if dry_run or not planned.steps:
         show(planned, as_json)
         return
     commit = gitsource.use(platform, current)
