@@ -8,6 +8,7 @@ Each takes a ``Platform`` first, then an ``App``; the rest is by keyword. The ma
     drills gate                                     rehearse failures; deploy and take back what is worse
     inspection audit                                why it is as it is, and who did what to it
     cluster deploy promotion rollout rollback       change something: look, plan, act
+    addons fleet admission                          optional parts, registered clusters, what policies would refuse
     sync metrics slo dora cost collect              see what is, wait for what shall be, write down what was
     operation steps lock approval                   what surrounds each change of a run
     providers image                                 how a cluster and an image come to be
@@ -28,8 +29,8 @@ from typing import Any
 
 _MODULES = frozenset(
     {
-        "applications",
         "addons",
+        "applications",
         "archive",
         "audit",
         "cluster",

@@ -59,7 +59,9 @@ class Setup(Parameters):
     provider: Literal["", "embedded", "k3d", "existing"] = Field(
         default="", description="embedded, k3d or existing; empty: as set or up"
     )
-    timeout_s: Seconds = Field(default=120.0, description="deadline for the whole bootstrap, seconds")
+    timeout_s: float = Field(
+        default=0.0, ge=0, le=3600, description="deadline for the whole bootstrap, seconds; 0: the provider's own"
+    )
 
 
 class Deploy(AppParameters):
@@ -116,6 +118,14 @@ class Teardown(Parameters):
     purge: bool = Field(default=False, description="also delete the git repository and the images")
 
 
+class Addons(Parameters):
+    """07-addons: switch an optional part on or off by a commit."""
+
+    addon: Name = Field(default="network-policies", description="which add-on, a name of apqx addon list")
+    action: Literal["enable", "disable"] = Field(default="enable", description="switch it on or off")
+    timeout_s: Seconds = Field(default=600.0, description="deadline until all of it is healthy or gone, seconds")
+
+
 MODELS: dict[str, type[Parameters]] = {
     "01-setup": Setup,
     "02-deploy": Deploy,
@@ -123,6 +133,7 @@ MODELS: dict[str, type[Parameters]] = {
     "04-rollback": Rollback,
     "05-dr-drill": DrDrill,
     "06-teardown": Teardown,
+    "07-addons": Addons,
 }
 
 
