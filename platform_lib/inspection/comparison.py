@@ -9,143 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from platform_lib.errors import ApiError
+from platform_lib.inspection import served
+from platform_lib.inspection.fields import Diff, Field, ObjectDiff, field_of
 from platform_lib.inspection.lookup import Kinds, named, require_this_cluster, rows_of
 from platform_lib.inspection.rendering import Wanted, render, resolve
-from platform_lib.model import App, Obj, Platform, _Table
+from platform_lib.model import App, Obj, Platform
 from platform_lib.redact import of_process
 from platform_lib.rules import application as application_rules
-from platform_lib.rules import diffing, falsediff, manifests, ownership
-from platform_lib.rules.diffing import ABSENT, Difference
+from platform_lib.rules import diffing, manifests, rendering
 from platform_lib.wire import argocd
 from platform_lib.wire.git import repository
 from platform_lib.wire.kube import DRY_RUN, Kube, connect, path_of
 
 MANAGER = "argocd-controller"
 _APPLY = "application/apply-patch+yaml"
-_SHOWN = 160
-"""Longer values are cut in the table; JSON keeps them whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field(_Table):
-    """One differing field.
-
-    Attributes:
-        path: ``.spec.template.spec.containers[name=web].image``.
-        live, wanted: Values as text; ``absent`` where it is not set, masked in a Secret.
-        managers: Who manages the live field, the newest first.
-        cause: ``drift``, ``controller``, ``change`` or ``false``; see ``rules.falsediff``.
-        why: The cause in words, with the next step.
-        ignore: ``ignoreDifferences`` entry where ignoring makes sense.
-        ignored_by: Rule of the Application that leaves the field out already.
-    """
-
-    path: str
-    live: str
-    wanted: str
-    managers: tuple[str, ...]
-    cause: str
-    why: str
-    ignore: dict[str, Any] | None = None
-    ignored_by: str = ""
-
-    @property
-    def counts(self) -> bool:
-        """Whether a sync would change it."""
-        return self.cause != "false" and not self.ignored_by
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectDiff(_Table):
-    """One object that differs.
-
-    Attributes:
-        object: ``apps/Deployment/web``.
-        change: ``create``, ``change``, ``prune``, ``keep`` (would be pruned but may not) or ``refused``.
-        note: Why, for objects that are not compared field by field.
-        fields: The differing fields.
-        argocd: What Argo CD itself says of the object: ``Synced``, ``OutOfSync`` or empty.
-    """
-
-    object: str
-    namespace: str
-    change: str
-    note: str = ""
-    fields: tuple[Field, ...] = ()
-    argocd: str = ""
-
-    @property
-    def counts(self) -> bool:
-        """Whether a sync would do something about it."""
-        return self.change != "change" or any(field.counts for field in self.fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Diff(_Table):
-    """Every difference between a revision and what runs.
-
-    Attributes:
-        revision: Commit that was rendered.
-        compared: Objects that were compared.
-        objects: Those that differ, also where the difference is false or ignored.
-        hooks: Hooks that a sync of this revision runs, and a rollback by history does not.
-        notes: What was left out of the comparison, and warnings.
-    """
-
-    app: str
-    revision: str
-    compared: int
-    objects: tuple[ObjectDiff, ...]
-    hooks: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def differs(self) -> bool:
-        """Whether a sync would do anything."""
-        return any(one.counts for one in self.objects)
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Return a summary, then one block per object: live, wanted, manager, cause, and what to ignore."""
-        real = [one for one in self.objects if one.counts]
-        counted = ", ".join(f"{sum(o.change == c for o in real)} to {c}" for c in _CHANGES if _any(real, c))
-        said = f"{counted or 'no difference'} ({self.compared} objects compared)"
-        rows = [(f"{self.app} at {self.revision[:7]}", said)]
-        for one in self.objects:
-            rows += list(_rows_of(one))
-        rows += [("hook", f"{hook}: a sync runs it, a rollback by history does not") for hook in self.hooks]
-        return rows + [("note", note) for note in self.notes]
-
-
-_CHANGES = ("create", "change", "prune", "keep", "refused")
-
-
-def _any(objects: list[ObjectDiff], change: str) -> bool:
-    """Whether an object has a kind of change."""
-    return any(one.change == change for one in objects)
-
-
-def _rows_of(one: ObjectDiff) -> Iterator[tuple[str, str]]:
-    """Return the rows of one object."""
-    title = f"{one.object} in {one.namespace}" if one.namespace else one.object
-    yield one.change if one.counts else "no effect", f"{title}{': ' + one.note if one.note else ''}"
-    for field in one.fields:
-        mark = "" if field.counts else " (ignored)" if field.ignored_by else " (false)"
-        yield f"  field{mark}", field.path
-        yield "    live -> git", f"{_cut(field.live)} -> {_cut(field.wanted)}"
-        if field.managers:
-            yield "    managed by", ", ".join(field.managers)
-        yield "    why", (field.ignored_by and f"ignored by {field.ignored_by}") or field.why
-        if field.ignore is not None and not field.ignored_by:
-            yield "    ignoreDifferences", json.dumps(field.ignore)
-
-
-def _cut(text: str) -> str:
-    """Shorten a value for the table."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
 def diff(platform: Platform, app: App, *, revision: str | None = None, every: bool = False) -> Diff:
@@ -162,8 +42,12 @@ def diff(platform: Platform, app: App, *, revision: str | None = None, every: bo
         ManifestError: A manifest at that revision cannot be read.
         Forbidden: This identity may not ask for a dry run.
     """
+    application = argocd.read(platform, app)
+    server = served.server_of(platform, app)
+    if server is not None and (rendering.only_argocd_renders(application) or not platform.kubeconfig.is_file()):
+        found = served.compared(server, application, app.application_name, revision)
+        return found if every else _without_harmless(found)
     kube = connect(platform)
-    application = argocd.read(platform, app, kube)
     require_this_cluster(application)
     repo = repository(platform)
     commit = resolve(repo, revision or application_rules.sync_revision(application) or repo.head())
@@ -280,39 +164,10 @@ def _fields(application: Obj, key: manifests.ObjectKey, live: Obj, predicted: Ob
     real = list(diffing.differences(before, after))
     places = [one.path for one in real]
     for one in real:
-        yield _field(key, one, live, rules, changes=True)
+        yield field_of(key, one, live, rules, changes=True)
     for one in diffing.declared(before, diffing.normalised(target)):
         if not any(one.path[: len(path)] == path or path[: len(one.path)] == one.path for path in places):
-            yield _field(key, one, live, rules, changes=False)
-
-
-def _field(
-    key: manifests.ObjectKey, found: Difference, live: Obj, rules: list[dict[str, Any]], *, changes: bool
-) -> Field:
-    """Describe one differing field."""
-    owners = ownership.owners_of(live, found.path)
-    cause = falsediff.cause_of(key, found, owners, changes=changes)
-    hidden = key.kind == "Secret" and key.group == "" and found.path[:1] == ("data",)
-    managers = tuple(str(owner) for owner in owners)
-    if not managers and not ownership.tracked(live):
-        managers = ("unknown: the object has no managedFields",)
-    return Field(
-        ownership.shown(found.path),
-        _text(found.live, "(hidden)" if hidden else ""),
-        _text(found.wanted, "(hidden, another value)" if hidden else ""),
-        managers,
-        cause.kind,
-        cause.text,
-        cause.ignore,
-        diffing.ignored_by(found, rules, owners),
-    )
-
-
-def _text(value: Any, mask: str) -> str:
-    """Write a value as JSON, without secrets."""
-    if value is ABSENT:
-        return "absent"
-    return mask or of_process().scrub(json.dumps(value, default=str, ensure_ascii=False))
+            yield field_of(key, one, live, rules, changes=False)
 
 
 def _extra(application: Obj, targets: set[manifests.ObjectKey], kinds: Kinds) -> Iterator[ObjectDiff]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from platform_lib import applications
 from platform_lib.errors import Forbidden, InvalidInput, NotFound
 from platform_lib.model import App, Obj, Platform
 from platform_lib.rules import manifests
+from platform_lib.settings import settings
 from platform_lib.wire import argocd
 from platform_lib.wire.kube import Kube
 
@@ -21,11 +23,13 @@ class Served(NamedTuple):
 
 
 def app_of(platform: Platform, name: str) -> App:
-    """Return the application as its Application object names it: destination and folder.
+    """Return the application as apqx.toml describes it, else as its Application object does: destination and folder.
 
     Raises:
         NotFound: There is no such Application.
     """
+    if name in settings().apps:
+        return applications.named(name)
     application = argocd.read(platform, name)
     spec = manifests.spec(application)
     source: Obj = spec.get("source") or next(iter(spec.get("sources") or ()), {})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from platform_lib import rollback
-from platform_lib.inspection.comparison import Diff, diff
+from platform_lib.inspection.comparison import diff
+from platform_lib.inspection.fields import Diff
 from platform_lib.model import App, Plan, Platform, _Table
 from platform_lib.rollback import Method
 

@@ -56,6 +56,14 @@ def source_of(application: Obj) -> dict[str, Any]:
     return source
 
 
+def only_argocd_renders(application: Obj) -> bool:
+    """Tell whether Argo CD's own tools are needed: several sources, a chart, Helm, Kustomize or a plugin."""
+    spec, status = manifests.spec(application), manifests.status(application)
+    kinds = {*(status.get("sourceTypes") or ()), status.get("sourceType") or "Directory"}
+    several = bool(spec.get("sources") or spec.get("sourceHydrator") or (spec.get("source") or {}).get("chart"))
+    return several or kinds != {"Directory"}
+
+
 def tool_of(source: Mapping[str, Any], names: Iterable[str]) -> str:
     """Return what renders a source: ``directory``, ``helm``, ``kustomize`` or ``plugin``."""
     for tool in ("helm", "kustomize", "plugin"):
