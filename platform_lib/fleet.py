@@ -37,7 +37,7 @@ class _Member:
     ca_data: str
 
 
-def _member(platform: Platform, name: str, context: str, kubeconfig: Path) -> _Member:
+def _member(platform: Platform, name: str, context: str, kubeconfig: Path, server: str) -> _Member:
     """Read a context of a kubeconfig.
 
     Raises:
@@ -58,13 +58,13 @@ def _member(platform: Platform, name: str, context: str, kubeconfig: Path) -> _M
     if not ca_data and cluster.get("certificate-authority"):
         path = kubeconfig.parent / cluster["certificate-authority"]
         ca_data = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
-    server = str(cluster.get("server") or "").rstrip("/")
+    server = (server or str(cluster.get("server") or "")).rstrip("/")
     rules.check(name, server, ca_data)
     target = replace(platform, name=name, kubeconfig=kubeconfig, context=context)
     return _Member(target, server, ca_data)
 
 
-def plan_register(platform: Platform, *, name: str, context: str, kubeconfig: Path) -> Plan:
+def plan_register(platform: Platform, *, name: str, context: str, kubeconfig: Path, server: str = "") -> Plan:
     """Say what registering a cluster would change on both sides.
 
     Args:
@@ -72,6 +72,7 @@ def plan_register(platform: Platform, *, name: str, context: str, kubeconfig: Pa
         name: Name of the cluster in the fleet; the Application there is called ``sample-app-NAME``.
         context: Context of the cluster to register.
         kubeconfig: File with that context.
+        server: Address by which Argo CD reaches it, where that is another than the one in the context.
 
     Returns:
         A plan without steps when it is registered already with exactly this.
@@ -79,7 +80,7 @@ def plan_register(platform: Platform, *, name: str, context: str, kubeconfig: Pa
     Raises:
         SettingsError, InvalidInput: See ``register``.
     """
-    member = _member(platform, name, context, kubeconfig)
+    member = _member(platform, name, context, kubeconfig, server)
     there, hub = connect(member.platform), connect(platform)
     applier = Applier(there)
     changes = [change for obj in rules.there() if (change := applier.change(obj)) is not None]
@@ -116,6 +117,7 @@ def register(
     name: str,
     context: str,
     kubeconfig: Path,
+    server: str = "",
     timeout_s: float = 60.0,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -126,6 +128,7 @@ def register(
         name: Name of the cluster in the fleet.
         context: Context of the cluster; must be on the allow-list.
         kubeconfig: File with that context.
+        server: Address by which Argo CD reaches it, where that is another than the one in the context.
         timeout_s: Deadline for the cluster to issue the account's token.
         progress: Called with each step.
 
@@ -136,7 +139,7 @@ def register(
         WaitTimeout: No token came; what was made there stays and is used the next time.
     """
     started, say = now(), progress or (lambda _line: None)
-    member = _member(platform, name, context, kubeconfig)
+    member = _member(platform, name, context, kubeconfig, server)
     guard.check(member.platform, f"register cluster {name}")
     there, hub = connect(member.platform), connect(platform)
     applier = Applier(there)

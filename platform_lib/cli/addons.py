@@ -123,18 +123,19 @@ def register(
     name: Annotated[str, typer.Argument(help="Name of the cluster in the fleet.")],
     context: Annotated[str, typer.Option(help="Context of the cluster to register; must be on the allow-list.")],
     kubeconfig: Annotated[Path, typer.Option(help="File with that context.")] = Path("~/.kube/config"),
+    server: Annotated[str, typer.Option(help="Address by which Argo CD reaches it; default: the context's.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Register a cluster with Argo CD: an account with narrow rights there, a cluster Secret here."""
     from platform_lib import cluster, fleet
 
-    platform = cluster.connect()
+    platform, place = cluster.connect(), kubeconfig.expanduser()
     if dry_run:
-        show(fleet.plan_register(platform, name=name, context=context, kubeconfig=kubeconfig.expanduser()), as_json)
+        show(fleet.plan_register(platform, name=name, context=context, kubeconfig=place, server=server), as_json)
         return
     with steps(as_json) as progress:
         outcome = fleet.register(
-            platform, name=name, context=context, kubeconfig=kubeconfig.expanduser(), progress=progress
+            platform, name=name, context=context, kubeconfig=place, server=server, progress=progress
         )
     finish(outcome, as_json)

@@ -48,7 +48,7 @@ def check(name: str, server: str, ca_data: str) -> None:
     if _loopback(parts.hostname):
         raise InvalidInput(
             f"cluster {name} - its server is {server}, which Argo CD's pods cannot reach, expected a routable address",
-            hint="give its context the address by which other clusters reach it",
+            hint="name the one by which other clusters reach it: --server https://...",
         )
     if not ca_data:
         raise InvalidInput(
