@@ -37,7 +37,12 @@ def check_url(url: str) -> str:
     """
     hint = "use an address such as https://github.com/you/apqx.git, and a token as a reference in APQX_GIT_TOKEN"
     scp = _SCP.match(url)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # an open bracket; the text may hold a credential and is not repeated
+        raise InvalidInput(
+            f"repository address - {error}, expected an https, http or ssh address", hint=hint
+        ) from error
     shown = url if "@" not in url or scp else f"{parts.scheme}://...@{parts.netloc.rpartition('@')[2]}{parts.path}"
     host = scp["host"] if scp else _hostname(parts)
     if not scp and (parts.scheme not in _SCHEMES or not host or len(parts.path) < 2 or parts.query or parts.fragment):
