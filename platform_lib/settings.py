@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -161,6 +162,11 @@ class Settings(BaseSettings):
         "", description="Where git pushes to on an existing cluster; empty: the repository of the Application."
     )
     gitops_branch: str = Field("", description="Branch that is pushed; empty: the targetRevision of the Application.")
+    argocd_url: str = Field("", description="argocd-server of an existing cluster; empty: looked for in argocd-cm.")
+    argocd_token: str = Field(
+        "", pattern=r"^((env:|file:/).+)?$", description="Reference (env:NAME, file:/path) to its API token."
+    )
+    argocd_ca: Path | None = Field(None, description="Certificate authority of argocd-server; default: the system's.")
     argocd_door: Literal["auto", "kubernetes", "rest"] = Field(
         "auto",
         description="How Argo CD is driven: the Application resource, or argocd-server's REST API; auto takes REST "
@@ -243,6 +249,24 @@ class Settings(BaseSettings):
         "", description="Reference (env:NAME, file:/path) to a token that reads a private registry; empty: anonymous."
     )
 
+    # Runs on the cluster (apqx run --on cluster)
+    job_namespace: str = Field("apqx-runs", description="Namespace of the Jobs that execute runbooks.")
+    job_image: str = Field("", description="Workbench image by digest; empty: the one the provider built.")
+    job_results: str = Field(
+        "", description="Where a Job leaves its evidence: s3://bucket/prefix, gs://..., abs://..., or a mounted folder."
+    )
+    job_secret: str = Field(
+        "", description="Secret in job_namespace whose keys become the Job's environment: storage and git credentials."
+    )
+    job_prometheus_url: str = Field(
+        "http://prometheus.monitoring.svc:9090", description="Prometheus as pods reach it; empty: as from here."
+    )
+    job_ingress_url: str = Field(
+        "http://traefik.kube-system.svc",
+        description="Ingress as pods reach it, through its Service; empty: as from here.",
+    )
+    job_timeout_s: float = Field(1800, gt=0, le=3600, description="Deadline of a Job; its token lives for an hour.")
+
     # Waiting, in seconds
     up_timeout_s: float = _seconds(60, "From nothing to the first answer; usual 2-4, a loaded machine 20.")
     deploy_timeout_s: float = _seconds(120, "Commit to healthy; progressDeadlineSeconds of the app is below it.")
@@ -317,7 +341,14 @@ def settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise _explained(error) from error
-    except ValueError as error:  # apqx.toml is no TOML
+    except ValueError as error:  # a variable is no JSON, or apqx.toml no TOML
+        if field := re.search(r'field "(\w+)" from source "EnvSettingsSource"', str(error)):
+            name = f"APQX_{field[1].upper()}"
+            raise SettingsError(
+                f"{name} - not readable as JSON",
+                hint='write a list as \'["a"]\', pairs as \'{"name": "value"}\'',
+                variable=name,
+            ) from error
         raise SettingsError(f"apqx.toml - not readable as TOML: {error}", hint="correct it or remove it") from error
 
 
@@ -393,9 +424,11 @@ def _explained(error: ValidationError) -> SettingsError:
     variable = name if name.startswith("APQX_") else f"APQX_{_variable_part(first['loc']).upper()}"
     if not first["loc"]:
         return SettingsError(f"settings - {first['msg']}", hint="change one of the two", variable="")
+    telling = "HEADERS" in variable or any(part in variable for part in SECRET_NAME_PARTS)
+    value = "(not shown)" if telling else repr(first.get("input"))
     return SettingsError(
-        f"{variable} - value {first.get('input')!r}: {first['msg'].lower()}",
+        f"{variable} - value {value}: {first['msg'].lower()}",
         hint="set it in the environment or in apqx.toml, or unset it for the default",
         variable=variable,
-        value=str(first.get("input")),
+        value="" if telling else str(first.get("input")),
     )

@@ -112,7 +112,8 @@ def _examined(platform: Platform, current: Settings, app: App, seen: access.Acce
         "lock": current.lease_namespace,
         "prometheus": str((service or {}).get("metadata", {}).get("namespace", "")),
     }
-    parts = [inventory.argocd(things, found.argocd_namespace), inventory.ingress(things)]
+    reconciled_at = inventory.last_reconciled(api, found.argocd_namespace)
+    parts = [inventory.argocd(things, found.argocd_namespace, reconciled_at), inventory.ingress(things)]
     parts += [inventory.metrics_server(things, api), *inventory.extras(things)]
     answers = _reviewed(api, [need for need in needs.needs() if _asked(need, places)], places)
     findings = [_version(seen), _write(platform, current), *map(_of_part, parts[:2])]

@@ -39,11 +39,14 @@ def first_guess(current: Settings, found: kubeconfig.Entry, file: Path) -> Platf
         context=found.context,
         prometheus_url=current.prometheus_url,
         ingress_url=current.ingress_url.rstrip("/"),
-        gitops_repo=current.gitops_repo,
+        gitops_repo=current.gitops_repo or current.git_url,
         home=current.home,
         gitops_branch=current.gitops_branch or "main",
-        gitops_url=current.gitops_repo,
+        gitops_url=current.git_url or current.gitops_repo,
         argocd_namespace=current.argocd_namespace or "argocd",
+        argocd_url=current.argocd_url.rstrip("/"),
+        argocd_token=current.argocd_token,
+        argocd_ca=current.argocd_ca,
         prometheus_headers=headers,
         prometheus_ca=current.prometheus_ca,
         writable=current.existing_write,
@@ -64,7 +67,7 @@ def discover(current: Settings, first: Platform) -> tuple[Platform, list[str]]:
     seen = inventory.look(api)
     namespace = current.argocd_namespace or inventory.argocd_namespace(seen, first.argocd_namespace)
     found = replace(first, argocd_namespace=namespace)
-    ingresses = _listed(api, inventory.INGRESSES)
+    ingresses = inventory.listed(api, inventory.INGRESSES)
     found = _with_git(found, current, api, notes)
     found = _with_ingress(found, api, ingresses, notes)
     found = _with_argocd_server(found, api, ingresses)
@@ -73,7 +76,7 @@ def discover(current: Settings, first: Platform) -> tuple[Platform, list[str]]:
 
 def _with_git(found: Platform, current: Settings, api: Kube, notes: list[str]) -> Platform:
     """Take repository and branch from the Application's source."""
-    applications = _listed(api, kube.APPLICATIONS, found.argocd_namespace)
+    applications = inventory.listed(api, kube.APPLICATIONS, found.argocd_namespace)
     source = _source(applications)
     if source is None:
         if not found.gitops_repo:
@@ -85,7 +88,7 @@ def _with_git(found: Platform, current: Settings, api: Kube, notes: list[str]) -
             "git: the Application follows HEAD; branch main is assumed, set APQX_GITOPS_BRANCH if it is another"
         )
     branch = current.gitops_branch or ("main" if revision == "HEAD" else revision.removeprefix("refs/heads/"))
-    return replace(found, gitops_repo=current.gitops_repo or url, gitops_branch=branch, gitops_url=url)
+    return replace(found, gitops_repo=found.gitops_repo or url, gitops_branch=branch, gitops_url=url)
 
 
 def _source(applications: list[Obj]) -> dict[str, Any] | None:
@@ -108,7 +111,7 @@ def _with_ingress(found: Platform, api: Kube, ingresses: list[Obj], notes: list[
     if found.ingress_url:
         return found
     ours = [one for one in ingresses if manifests.namespace(one) == App().namespace]
-    services = _listed(api, inventory.SERVICES, labels=f"{inventory.NAME}=traefik")
+    services = inventory.listed(api, inventory.SERVICES, labels=f"{inventory.NAME}=traefik")
     url = next((url for one in (*ours, *services, *ingresses) if (url := inventory.entry_point(one))), "")
     if not url:
         notes.append("ingress: no Ingress or LoadBalancer has an address; set APQX_INGRESS_URL to how users come in")
@@ -177,7 +180,7 @@ def remove_argocd(platform: Platform, current: Settings, progress: Callable[[str
     from platform_lib.providers.bootstrap.apply import Applier
 
     api = kube.connect(platform)
-    left = [manifests.name(one) for one in _listed(api, kube.APPLICATIONS)]
+    left = [manifests.name(one) for one in inventory.listed(api, kube.APPLICATIONS)]
     if left:
         raise GuardRefused(
             f"Argo CD of {platform.context} - {len(left)} Applications are there ({joined(left[:5])}), expected none",
@@ -197,11 +200,3 @@ def remove_argocd(platform: Platform, current: Settings, progress: Callable[[str
         except NotFound:
             continue
     progress(f"{deleted} objects of Argo CD deleted")
-
-
-def _listed(api: Kube, gvr: str, namespace: str | None = None, *, labels: str = "") -> list[Obj]:
-    """Return the objects of a kind; nothing where the kind is absent or may not be looked at."""
-    try:
-        return api.list(gvr, namespace, labels=labels)[0]
-    except ApiError:
-        return []

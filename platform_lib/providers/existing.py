@@ -141,6 +141,8 @@ class Existing(Limited):
             return []
         from platform_lib.providers.bootstrap import argocd
 
+        if argocd.installed(platform) is None:  # refused before a manifest is fetched
+            guard.check(platform, "install argocd")
         with stages.stage("plan"):
             steps = argocd.plan(platform, self.settings).steps
         if not steps:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from platform_lib.errors import ApiError, Forbidden, NotFound
 from platform_lib.model import Obj, joined
 from platform_lib.rules import manifests
+from platform_lib.wait import now
 from platform_lib.wire import kube
 from platform_lib.wire.kube import Kube
 
@@ -44,6 +46,8 @@ WANTED = (
 PROMETHEUS_PORTS = ("http-web", "web", "http", "prometheus")
 PROMETHEUS_NAMES = ("prometheus", "thanos-query", "mimir", "kube-prometheus-stack-prometheus")
 PROMETHEUS_SELECTORS = (f"{NAME} in (prometheus,thanos-query)", "operated-prometheus=true", "app=prometheus")
+AT_WORK = timedelta(minutes=15)
+"""A controller compares each Application every two to three minutes, whether something changed or not."""
 CORE = ("argocd-application-controller", "argocd-repo-server")
 """Workloads without which no Application is synced; argocd-server is only the user interface and the REST API."""
 
@@ -153,8 +157,21 @@ def argocd_namespace(seen: Seen, default: str) -> str:
     return default if default in found or not found else found[0]
 
 
-def argocd(seen: Seen, namespace: str) -> Part:
-    """Say whether Argo CD is there, whole, and with or without its server."""
+def last_reconciled(api: Kube, namespace: str) -> datetime | None:
+    """Return when a controller last compared an Application; None when none did, or nobody may look."""
+    times = [str(manifests.status(one).get("reconciledAt") or "") for one in listed(api, kube.APPLICATIONS, namespace)]
+    newest = max(times, default="")
+    return datetime.fromisoformat(newest) if newest else None
+
+
+def argocd(seen: Seen, namespace: str, reconciled_at: datetime | None = None) -> Part:
+    """Say whether Argo CD is there, whole, and with or without its server.
+
+    Args:
+        seen: What was read.
+        namespace: Of its Applications.
+        reconciled_at: When a controller last compared one of them.
+    """
     cost = "no deploy, sync, rollback or drill: all of them go through its Applications"
     hint = "apqx up --provider existing --install argocd --write"
     if "applications" not in seen.resources:
@@ -163,6 +180,10 @@ def argocd(seen: Seen, namespace: str) -> Part:
     if why := seen.unseen("workloads"):
         return Part("Argo CD", "unknown", f"CRDs are there; {why}", needed=True, hint="see permissions below")
     absent = [name for name in CORE if name not in here]
+    if absent and reconciled_at is not None and now() - reconciled_at < AT_WORK:
+        found = f"a controller outside this cluster compares its Applications (last {reconciled_at:%H:%M:%S} UTC)"
+        lost = "its version and its pods cannot be looked at"
+        return Part("Argo CD", "degraded", found, namespace=namespace, needed=True, cost=lost)
     if absent:
         found = f"CRDs are there, but no {joined(absent)} in namespace {namespace}"
         step = "start it, or set argocd_namespace to where it runs"
@@ -250,6 +271,14 @@ def prometheus_service(api: Kube) -> tuple[Obj | None, str]:
                 return one, ""
     why = next((text for _, text in looking.forbidden), "no Service is labelled as Prometheus or Thanos")
     return None, why
+
+
+def listed(api: Kube, gvr: str, namespace: str | None = None, *, labels: str = "") -> list[Obj]:
+    """Return the objects of a kind; nothing where the kind is absent or may not be looked at."""
+    try:
+        return api.list(gvr, namespace, labels=labels)[0]
+    except ApiError:
+        return []
 
 
 def proxied(service: Obj) -> str:
