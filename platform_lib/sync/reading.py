@@ -72,6 +72,8 @@ class Refreshing:
         self._patience_s = LOOK_AGAIN_S
         self._at = monotonic()
         self.asked: datetime = argocd.request_refresh(platform, app, hard=hard)
+        """When it was asked for first: ``reconciledAt`` has whole seconds, so a comparison that begins in the second
+        of a repetition counts only against the first request."""
 
     def again(self, application: Obj | None) -> bool:
         """Repeat the request when it went unanswered; less and less often. Return whether it was repeated."""
@@ -81,7 +83,7 @@ class Refreshing:
             return False
         self._patience_s = min(self._patience_s * 2, _MOST_PATIENT_S)
         self._at = monotonic()
-        self.asked = argocd.request_refresh(self._platform, self._app, hard=self._hard)
+        argocd.request_refresh(self._platform, self._app, hard=self._hard)
         return True
 
 

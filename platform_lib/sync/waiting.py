@@ -243,26 +243,30 @@ class _Look:
         self._since, self._known = since, known
 
     def judge(self) -> rules.Judgement:
-        """Judge once."""
+        """Judge once; what the view cannot show is said too."""
+        found = self._judge()
+        trouble = self.view.trouble()
+        return found._replace(seen=f"{found.seen} ({trouble})") if trouble else found
+
+    def _judge(self) -> rules.Judgement:
+        """Judge what is shown."""
         application = self.view.find(APPLICATIONS, self.app.application_name)
         identity = self.own.identity
         found = rules.judge(application, wanted=self.wanted, since=self._since, known=self._known, identity=identity)
-        trouble = self.view.trouble()
-        seen = f"{found.seen} ({trouble})" if trouble else found.seen
         if found.failed or application is None:
-            return found._replace(seen=seen)
+            return found
         missing, pointless = self.own.missing(application, self.wanted)
-        seen = f"{seen}; {missing}" if missing else seen
+        found = found._replace(seen=f"{found.seen}; {missing}") if missing else found
         compared = rules.sync_revision(application)
         if self.wanted.superseded_by(compared):
-            return rules.Judgement(False, f"superseded by {compared[:7]} before it was reached", seen)
+            return rules.Judgement(False, f"superseded by {compared[:7]} before it was reached", found.seen)
         if isinstance(self.wanted, AnyCommit) and not self.own.ended:
             found = found._replace(done=False)
         if pointless and not found.done:
-            return rules.Judgement(False, missing, seen)
+            return rules.Judgement(False, missing, found.seen)
         if not rules.synced(application) or not self.wanted(compared):
-            return found._replace(seen=seen)
-        return self._look_at_pods(found._replace(seen=seen))
+            return found
+        return self._look_at_pods(found)
 
     def _look_at_pods(self, found: rules.Judgement) -> rules.Judgement:
         """Hold the judgement against the Deployment itself, whose state Argo CD reports a moment late.

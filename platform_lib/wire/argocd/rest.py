@@ -77,7 +77,7 @@ class Rest:
                 hint="correct the path, or leave it out to trust the authorities of the system",
             )
         self._session = requests.Session()
-        self._session.verify = str(ca) if ca is not None else True
+        self._verify: str | bool = str(ca) if ca is not None else True
 
     def json(
         self,
@@ -156,6 +156,7 @@ class Rest:
                 headers={"Content-Type": "application/json", "Accept": "application/json"},
                 auth=_Bearer(self._token),
                 timeout=(_CONNECT_S, timeout_s),
+                verify=self._verify,  # with each request: REQUESTS_CA_BUNDLE would win over that of the session
                 allow_redirects=False,  # a redirect is a login page or another host: neither gets the token
                 stream=stream,
             )
