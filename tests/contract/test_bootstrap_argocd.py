@@ -13,7 +13,15 @@ import pytest
 from apiprocess import ApiServer, running
 from bootstrapping import hands, pinned, platform_of, set_pod, small_release
 
-from platform_lib.errors import ApiError, BootstrapFailed, GuardRefused, InvalidInput, Unreachable, WaitTimeout
+from platform_lib.errors import (
+    ApiError,
+    BootstrapFailed,
+    GuardRefused,
+    InvalidInput,
+    Unreachable,
+    UnsupportedSystem,
+    WaitTimeout,
+)
 from platform_lib.model import Platform
 from platform_lib.providers.bootstrap import argocd
 from platform_lib.settings import Settings, settings
@@ -357,3 +365,62 @@ def test_a_plan_renders_and_has_the_same_hash_twice(platform: Platform, current:
     assert first.sha256 == second.sha256
     assert "install" in str(first) and "Argo CD v3.5.1" in str(first)
     json.dumps(first.inputs)
+
+
+def test_a_cluster_that_is_too_old_is_refused_before_anything_is_read_from_the_network_or_written(
+    tmp_path: Path,
+) -> None:
+    import yaml
+
+    changes: list[str] = []
+
+    class Old(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = {"/version": {"gitVersion": "v1.30.4+k3s1"}}
+            status = 404 if "/appprojects/" in self.path else 200
+            body = json.dumps(known.get(self.path, {"items": [], "metadata": {}})).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_PATCH(self) -> None:
+            changes.append(self.path)
+
+        do_POST = do_PATCH
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Old)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        kubeconfig = tmp_path / "kubeconfig"
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+            "users": [{"name": "u", "user": {}}],
+        }
+        kubeconfig.write_text(yaml.safe_dump(document))
+        old = Platform(
+            name="apqx",
+            provider="existing",
+            kubeconfig=kubeconfig,
+            context="apqx",
+            prometheus_url="",
+            ingress_url="http://127.0.0.1:9",
+            gitops_repo="",
+            home=tmp_path,
+        )
+        with pytest.raises(UnsupportedSystem, match=r"v1\.30\.4\+k3s1 - older than what Argo CD v3\.5\.1") as caught:
+            argocd.install(old, settings(home=tmp_path), deadline=Deadline(5), progress=print)
+        assert "k3s v1.33" in caught.value.hint
+        assert changes == [] and not (tmp_path / "cache").exists()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -69,8 +69,10 @@ class Applier:
         try:
             live = self._connection.json("GET", path)
         except NotFound:
-            return Change("create", label(obj))
+            live = None
         would = self._send(path, obj, dry_run=True)
+        if live is None:
+            return Change("create", label(obj))
         return None if _content(live) == _content(would) else Change("update", label(obj))
 
     def apply(self, obj: Obj) -> Obj:
