@@ -10,6 +10,7 @@
 # A newer one: docker buildx imagetools inspect docker.io/library/python:3.11-slim
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim@sha256:9534e5a8e315485d4061ed659af0fd78a284c015f9b73661b41d6bab25604534
 
+# checkov:skip=CKV_DOCKER_7:the argument names tag and digest; Checkov does not see a default
 # --- wheels: what a build without network brings along in .wheels/; usually empty -------------------
 FROM ${PYTHON_IMAGE} AS wheels
 RUN --mount=type=bind,target=/context \

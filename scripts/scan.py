@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 300.0
-KUBERNETES = "1.34"
+KUBERNETES = "1.35"
 """The minor version that the k3s image of the k3d provider runs; newer schemas would accept what it refuses."""
 
 CUSTOM = {
@@ -34,6 +34,8 @@ CUSTOM = {
     "*.cert-manager.io": "issued by an add-on that is off by default; its CRDs come with its chart",
     "cert-manager.io": "issued by an add-on that is off by default; its CRDs come with its chart",
     "kyverno.io": "policies: the same rules run offline in tests/gitops, rule by rule",
+    "policies.kyverno.io": "policies: the same rules run offline in tests/gitops, rule by rule",
+    "kustomize.config.k8s.io": "instructions for kustomize, no object; the rendered objects are in the same folder",
     "external-secrets.io": "add-on that is off by default; its CRDs come with its chart",
     "chaos-mesh.org": "faults are built by the library and compared with their CRD in tests",
     "*.linkerd.io": "add-on that is off by default; its CRDs come with its chart",
@@ -71,7 +73,12 @@ def main() -> int:
     """Run the scanners; 0 when none of them has a finding, 1 when one has, 2 when one could not run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=sorted(SCANNERS), help="run just this one; repeatable")
-    chosen = parser.parse_args().only or list(SCANNERS)
+    parser.add_argument("--accept", nargs=2, metavar=("PATH", "REASON"), help="what was found there is no secret")
+    arguments = parser.parse_args()
+    if arguments.accept:
+        print(f"scan: {accept(*arguments.accept)} entries added to .secrets.baseline")
+        return 0
+    chosen = arguments.only or list(SCANNERS)
     files = listed()
     with ThreadPoolExecutor(max_workers=2) as pool:
         pending = [(name, pool.submit(timed, name, files)) for name in chosen]
@@ -256,16 +263,48 @@ def secrets(files: list[str]) -> list[str]:
 PRACTICE = ("tests/", "examples/", "notebooks/", "runbooks/", "benchmarks/")
 
 
+HARMLESS = (
+    r'"(image/png|hash)": "',  # pictures of a notebook
+    r"sha256[:=@ \"'-]+[0-9a-f]{64}",  # digests are public, and change with every promotion
+    r"uses: [^ ]+@[0-9a-f]{40} # v",  # commits of actions
+    r"automountServiceAccountToken: (true|false)",
+    r"noqa: S105 - \w+",  # says beside it why it is none, to ruff
+    r": env:[A-Z_]+$",  # a reference, not a value
+)
+"""Lines that hold no secret whatever stands in them."""
+
+
 def detected(files: list[str], flag: str = "", values: tuple[str, ...] = ()) -> dict[tuple[str, str], tuple[int, str]]:
     """Return (file, hash) to (line, kind) of what looks like a credential."""
     options = [part for value in values for part in (flag, value)]
-    pictures = ("--exclude-lines", r'"(image/png|sha256|hash)": ')  # pictures in a notebook, digests in a lock
-    answer = decoded(run("detect-secrets", "scan", "--no-verify", *pictures, *options, *files), "detect-secrets")
+    for pattern in HARMLESS:
+        options += ["--exclude-lines", pattern]
+    answer = decoded(run("detect-secrets", "scan", "--no-verify", *options, *files), "detect-secrets")
     return {
         (name, item["hashed_secret"]): (item["line_number"], item["type"])
         for name, items in answer["results"].items()
         for item in items
     }
+
+
+def accept(path: str, reason: str) -> int:
+    """Note in the baseline why what was found in a file is no secret; returns how many entries were added."""
+    if len(reason) < 10:
+        raise SystemExit("scan: a reason of at least ten letters is wanted: why is it no secret?")
+    place = ROOT / ".secrets.baseline"
+    baseline = json.loads(place.read_text())
+    noisy = ("--disable-plugin", NOISY) if path.startswith(PRACTICE) else ("", ())
+    kept = [item for item in baseline["results"].get(path, []) if "reason" in item]
+    known = {item["hashed_secret"] for item in kept}
+    fresh = [
+        {"type": kind, "hashed_secret": key, "line_number": line, "is_secret": False, "reason": reason}
+        for (_, key), (line, kind) in detected([path], *noisy).items()
+        if key not in known
+    ]
+    baseline["results"][path] = kept + fresh
+    baseline["results"] = {name: items for name, items in sorted(baseline["results"].items()) if items}
+    place.write_text(json.dumps(baseline, indent=1) + "\n")
+    return len(fresh)
 
 
 def style(files: list[str]) -> list[str]:
