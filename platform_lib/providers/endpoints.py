@@ -165,7 +165,7 @@ def prometheus_refuses(platform: Platform) -> str:
 
 
 def remove_argocd(platform: Platform, current: Settings, progress: Callable[[str], None]) -> None:
-    """Delete the Argo CD that this workbench installed, its definitions last.
+    """Delete the Argo CD that this workbench installed, definitions last; the namespace and what else it holds stay.
 
     Args:
         platform: The cluster; the guard has agreed.
@@ -191,7 +191,7 @@ def remove_argocd(platform: Platform, current: Settings, progress: Callable[[str
     objects = argocd.desired(release.read(current, release.PINNED[flavour]), current)
     applier, deleted = Applier(api), 0
     for obj in reversed(objects):
-        path = applier.path(obj)
+        path = None if manifests.kind(obj) == "Namespace" else applier.path(obj)
         if path is None:
             continue
         try:
@@ -199,4 +199,4 @@ def remove_argocd(platform: Platform, current: Settings, progress: Callable[[str
             deleted += 1
         except NotFound:
             continue
-    progress(f"{deleted} objects of Argo CD deleted")
+    progress(f"{deleted} objects of Argo CD deleted; namespace {argocd.NAMESPACE} stays")
