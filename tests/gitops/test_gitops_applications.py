@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import yaml
 
+from platform_lib.providers.bootstrap import repourl
+
 IN_CLUSTER = "https://kubernetes.default.svc"
 
 
@@ -25,7 +27,7 @@ def test_each_application_points_at_a_folder_with_manifests(project, documents):
 def test_both_bootstraps_start_the_same_root(project):
     folder = project / "gitops" / "bootstrap"
     embedded, k3d = (yaml.safe_load((folder / name / "root.yaml").read_text()) for name in ("embedded", "k3d"))
-    assert embedded == k3d
+    assert embedded == repourl.with_repo_url(k3d, *repourl.own(project)[:1], repourl.INTERNAL, "main")
     assert embedded["spec"]["source"]["path"] == "gitops/apps"
 
 
@@ -35,9 +37,10 @@ def test_every_folder_of_manifests_belongs_to_one_application(documents):
     assert sorted(paths) == sorted(folders)
 
 
-def test_all_applications_read_the_same_repository_and_branch(documents):
-    sources = {(s["source"]["repoURL"], s["source"]["targetRevision"]) for s in applications(documents).values()}
-    assert sources == {("http://git.apqx-system.svc/gitops.git", "main")}
+def test_all_applications_read_the_repository_and_branch_of_the_root(project, documents):
+    mine = [d for d in documents if not d.file.startswith("gitops/bootstrap/embedded/")]
+    sources = {(s["source"]["repoURL"], s["source"]["targetRevision"]) for s in applications(mine).values()}
+    assert sources == {repourl.own(project)}
 
 
 def test_all_applications_sync_prune_and_heal_by_themselves(documents):

@@ -317,3 +317,24 @@ def test_the_git_servers_pod_gets_the_image_it_was_given():
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == image
     assert objects[0]["kind"] == "Namespace", "everything else is inside it"
+
+
+def test_a_checkout_that_names_its_own_repository_still_begins_the_internal_one(tree, tmp_path):
+    import subprocess
+
+    from platform_lib.providers import seed
+
+    repourl.rewrite_repo_url(tree, URL, branch="production")
+    release = gitserver_release()
+    with seed.first_commit(settings(project_dir=tree), shutil.which("git"), tmp_path, release) as bare:
+        subprocess.run(["git", "clone", "--quiet", str(bare), str(tmp_path / "clone")], check=True)
+    assert repourl.own(tmp_path / "clone") == (repourl.INTERNAL, "main")
+    assert repourl.mismatches(tmp_path / "clone", repourl.INTERNAL, known=(URL,)) == []
+    assert release.reference in (tmp_path / "clone/gitops/workloads/sample-app/deployment.yaml").read_text()
+    assert not list(tmp_path.glob(".seed-*")), "the scratch folder is gone"
+
+
+def gitserver_release():
+    from collections import namedtuple
+
+    return namedtuple("Release", "reference version")(f"registry:5000/sample-app@sha256:{'f' * 64}", "1.0.0")
