@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import http.server
 import json
 import os
 import shutil
@@ -81,11 +80,19 @@ def k3d(words: list[str]) -> None:
         "kubeconfig get": kubeconfig_get,
         "kubeconfig merge": kubeconfig_merge,
         "registry delete": registry_delete,
-        "image import": lambda w: info(f"Successfully imported {w[2]}"),
     }[command](words)
 
 
+def libraries() -> None:
+    """Let installed packages be imported; without them this program starts twice as fast (python -S)."""
+    import site
+
+    site.main()
+    sys.path.insert(0, str(Path(__file__).parent))
+
+
 def cluster_create(words: list[str]) -> None:
+    libraries()
     import jsonschema
     import yaml
 
@@ -117,30 +124,43 @@ def cluster_create(words: list[str]) -> None:
 
 
 def start_api(name: str, config: dict[str, Any]) -> None:
-    """Start the API server with a Node object for each node, and the web server that plays the ingress."""
-    sys.path.insert(0, str(Path(__file__).parent))
+    """Make the API server's folder, start it, and give it a Node object for each node."""
+    libraries()
     import apiprocess
 
     made = apiprocess.write_config(HERE / name, Path(os.environ["STANDIN_CACHE"]))
     ports = dataclasses.replace(made.ports, api=int(config["kubeAPI"]["hostPort"]))
     made = dataclasses.replace(made, ports=ports, node_grace_s=3600.0)
     made.save(made.cluster_dir / "config.json")
-    server = apiprocess.ApiServer(made)
-    server.start()
-    state = load()
-    for one in state["containers"]:
+    web = next(int(p["port"].split(":")[1]) for p in config["ports"] if p["port"].endswith(":80"))
+    (HERE / name / "web").write_text(str(web))
+    server = run_api(name)
+    for one in load()["containers"]:
         if one["role"] in ("server", "agent"):
             ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
             node = {"metadata": {"name": one["name"]}, "status": {"conditions": [ready]}}
             answer = server.call("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **node})
             assert answer.status == 201, answer.body
-    web = next(int(p["port"].split(":")[1]) for p in config["ports"] if p["port"].endswith(":80"))
+
+
+def run_api(name: str) -> Any:
+    """Start the API server and the web server that plays the ingress; both outlive this program."""
+    libraries()
+    import apiprocess
+
+    from platform_lib.embedded.config import Config
+
+    server = apiprocess.ApiServer(Config.load(HERE / name / "cluster" / "config.json"))
+    server.start()
+    web = (HERE / name / "web").read_text()
     ingress = subprocess.Popen(
-        [sys.executable, __file__, "ingress", str(web)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, __file__, "ingress", web], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     assert server.process is not None
+    state = load()
     state["processes"][name] = [server.process.pid, ingress.pid]
     save(state)
+    return server
 
 
 def cluster_list(_words: list[str]) -> None:
@@ -160,13 +180,17 @@ def cluster_list(_words: list[str]) -> None:
     print(json.dumps(found))
 
 
-def forget(name: str) -> None:
-    state = load()
+def end_api(state: dict[str, Any], name: str) -> None:
     for pid in state["processes"].pop(name, []):
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             os.kill(pid, signal.SIGKILL)
             while not Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].startswith(" Z"):
                 time.sleep(0.01)
+
+
+def forget(name: str) -> None:
+    state = load()
+    end_api(state, name)
     shutil.rmtree(HERE / name, ignore_errors=True)
     state["containers"] = [one for one in state["containers"] if one["cluster"] != name]
     state["networks"] = [one for one in state["networks"] if one != f"k3d-{name}"]
@@ -184,11 +208,16 @@ def cluster_switch(words: list[str], running: bool) -> None:
     state = load()
     for one in state["containers"]:
         one["running"] = running if one["cluster"] == words[2] else one["running"]
+    if not running:
+        end_api(state, words[2])
     save(state)
+    if running:
+        run_api(words[2])
 
 
 def kubeconfig(name: str) -> str:
     """As k3d prints it: context ``k3d-NAME``, user ``admin@k3d-NAME``, behind a document separator."""
+    libraries()
     import yaml
 
     text = next((HERE / name).glob("cluster/kubeconfig")).read_text()
@@ -315,17 +344,21 @@ DOCKER = {
 """Longer names before the names they begin with."""
 
 
-class Ingress(http.server.BaseHTTPRequestHandler):
-    """Answers as the application does behind its ingress."""
+def ingress(port: int) -> None:
+    """Answer as the application does behind its ingress."""
+    import http.server
 
-    def do_GET(self) -> None:
-        self.send_response(200 if self.headers["Host"].startswith("app.") else 404)
-        self.end_headers()
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.headers["Host"].startswith("app.") else 404)
+            self.end_headers()
+
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Answer).serve_forever()
 
 
 def main() -> None:
     if sys.argv[1] == "ingress":
-        http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Ingress).serve_forever()
+        ingress(int(sys.argv[2]))
     program, words = sys.argv[1], sys.argv[2:]
     with (HERE / "calls.jsonl").open("a") as log:
         log.write(json.dumps([program, *words]) + "\n")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from apiprocess import free_port
@@ -82,7 +83,7 @@ def machine(tmp_path: Path, schema_cache: Path, monkeypatch: pytest.MonkeyPatch)
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("k3d", "docker"):
-        (programs / name).write_text(f"#!/bin/sh\nexec '{sys.executable}' '{STANDIN}' {name} \"$@\"\n")
+        (programs / name).write_text(f"#!/bin/sh\nexec '{sys.executable}' -S '{STANDIN}' {name} \"$@\"\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setenv("STANDIN_DIR", str(tmp_path))
@@ -259,8 +260,8 @@ def test_ctrl_c_undoes(machine: Machine) -> None:
     until(lambda: (hanging.exists() or None, "not yet"), timeout_s=30, wanted="k3d at work")
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=40)
-    assert child.returncode == 1, err
-    assert "create failed; undoing" in err and "the cluster was deleted again" in err and "interrupted" in err
+    assert child.returncode == 130, err  # as a shell says it of Ctrl-C
+    assert "create failed; undoing" in err and "the cluster was deleted again" in err
     assert machine.names() == set() and not (machine.home / "k3d").exists()
 
 
@@ -283,6 +284,14 @@ def test_what_a_killed_create_left_is_made_anew(machine: Machine) -> None:
     assert machine.names() and providers.recorded().platform.provider == "k3d"
     machine.faults()
     assert up()[0].figures["ending"] == "created"
+    left = [one.info["cmdline"] for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"]]
+    assert not [words for words in left if str(machine.home / "k3d" / "config.yaml") in words], "the old k3d was ended"
+
+
+def test_a_cluster_that_was_stopped_can_be_taken_down(machine: Machine) -> None:
+    up()
+    subprocess.run(["k3d", "cluster", "stop", "lab"], check=True)
+    assert cluster.down().ok and machine.names() == set()
 
 
 def test_a_cluster_of_somebody_else_is_not_touched(machine: Machine) -> None:

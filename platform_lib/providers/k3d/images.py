@@ -21,7 +21,6 @@ from platform_lib.wire import manifest_edit
 
 NAMES = {"app": "apqx/sample-app", "workbench": "apqx/workbench"}
 """Repository in the registry by target of the Dockerfile."""
-IMPORT_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,3 @@ def pull(image: str, *, timeout_s: float) -> bool:
             raise
     programs.docker("pull", "--quiet", image, timeout_s=timeout_s)
     return True
-
-
-def load(current: Settings, reference: str) -> None:
-    """Put an image of Docker into every node, for a cluster that reaches no registry; it is known by tag there."""
-    programs.k3d("image", "import", reference, "--cluster", current.cluster_name, timeout_s=IMPORT_TIMEOUT_S)

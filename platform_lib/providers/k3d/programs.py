@@ -146,6 +146,29 @@ def _end(child: subprocess.Popen[str]) -> None:
         return
 
 
+def end_orphans(config: str) -> int:
+    """End every k3d that still works on a config file: its workbench was killed and nobody waits for it.
+
+    Returns:
+        How many there were.
+    """
+    import psutil
+
+    found = [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if config in (words := one.info["cmdline"] or ()) and "create" in words
+    ]
+    for one in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.terminate()
+    _, stubborn = psutil.wait_procs(found, END_S)
+    for one in stubborn:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    return len(found)
+
+
 def k3d_version() -> str:
     """Return k3d's version.
 

@@ -140,6 +140,7 @@ class K3d(Limited):
         found = checks.look(self.settings)
         seen = found.cluster
         if self._half_made.exists():  # a creation of ours that was killed: nobody else's, and of no use
+            programs.end_orphans(str(self.layout.k3d_config))
             clusters.delete(self.platform.name, config.registry_name(self.settings))
             self._forget()
             seen = clusters.look(self.platform.name)
