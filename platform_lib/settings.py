@@ -16,75 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_state_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from platform_lib.errors import SettingsError
-
-Port = int
-MIN_PORT, MAX_PORT = 1024, 65535
-"""Ports below 1024 need privileges that an ordinary user has not."""
-
-
-def _port(default: int, what: str) -> Any:
-    """Return a port field."""
-    return Field(default, ge=MIN_PORT, le=MAX_PORT, description=what)
-
-
-def _seconds(default: float, what: str) -> Any:
-    """Return a duration field in seconds."""
-    return Field(default, gt=0, le=86400, description=what)
-
-
-class AppEntry(BaseModel):
-    """One ``[apps.NAME]`` of apqx.toml; what is left out follows the convention of the sample application."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    namespace: str = Field("", description="Namespace of its workloads; default: its name.")
-    host: str = Field("", description="Host name at the ingress; default: that of the sample application.")
-    path: str = Field("", description="Folder of its manifests in the GitOps repository.")
-    deployment: str = Field("deployment.yaml", description="File in that folder that names the image digest.")
-    application: str = Field("", description="Name of its Argo CD Application; default: its name.")
-    argocd_namespace: str = Field("", description="Namespace of that Application; default: the platform's.")
-
-    @field_validator("path", "deployment")
-    @classmethod
-    def _inside(cls, text: str) -> str:
-        """Accept only a path inside the repository."""
-        if text.startswith("/") or ".." in text.split("/"):
-            raise ValueError("want a relative path inside the GitOps repository, without '..'")
-        return text.strip("/")
-
-
-class K3dSettings(BaseModel):
-    """The ``[k3d]`` of apqx.toml, or ``APQX_K3D_*``: what a k3d cluster is made of; ports are those of the platform."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    servers: int = Field(1, ge=1, le=9, description="Control-plane nodes; more than one keeps its store in etcd.")
-    agents: int = Field(2, ge=0, le=32, description="Worker nodes; a drill takes one away, so two.")
-    image: str = Field(
-        "docker.io/rancher/k3s:v1.35.5-k3s1",
-        pattern=r"^[a-z0-9][^\s@:]*(:\d+/[^\s@:]+)?:\w[\w.-]*(@sha256:[0-9a-f]{64})?$",
-        description="Kubernetes of the nodes: k3d 5.9.0's own default, inside Argo CD 3.5's tested 1.33 to 1.36.",
-    )
-    registry_port: Port = _port(5050, "Local registry; 5000 is taken by AirPlay on a Mac.")
-    registry_image: str = Field("", description="Image of the local registry; empty: the one k3d chooses.")
-    servers_memory: str = Field("", pattern=r"^(\d+[kmgKMG]?)?$", description="Memory limit a server node, such as 2g.")
-    agents_memory: str = Field("", pattern=r"^(\d+[kmgKMG]?)?$", description="Memory limit an agent node, such as 2g.")
-    extra_args: tuple[str, ...] = Field((), description="Arguments for k3s: --disable=metrics-server@server:*.")
-    volumes: tuple[str, ...] = Field((), description="Mounts of the nodes: /path:/path@agent:*; default: all nodes.")
-    create_timeout_s: int = Field(
-        300, ge=30, le=3600, description="k3d cluster create; usual 30 once images are there."
-    )
-    up_timeout_s: float = _seconds(900, "From nothing to the first answer; the first time images are pulled.")
-
-    @field_validator("image")
-    @classmethod
-    def _pinned(cls, text: str) -> str:
-        """Accept only a version: with a moving tag two machines would not get the same cluster."""
-        if text.endswith((":latest", ":stable")):
-            raise ValueError("want a version tag such as v1.35.5-k3s1, not one that moves")
-        return text
+from platform_lib.sections import AppEntry, K3dSettings, Port, port_field, seconds_field
 
 
 class Settings(BaseSettings):
@@ -129,7 +65,7 @@ class Settings(BaseSettings):
     )
     read_only: bool = Field(False, description="Refuse every change; the runbook runner sets it for dry runs.")
     approved_plan: str = Field("", description="Set by the runbook runner: hash of the plan that was approved.")
-    lease_s: float = _seconds(
+    lease_s: float = seconds_field(
         15, "Age at which a Lease that nobody renews may be taken over; renewed at a third of it."
     )
     lease_namespace: str = Field(
@@ -178,7 +114,7 @@ class Settings(BaseSettings):
 
     # A k3d cluster
     k3d: K3dSettings = Field(
-        default_factory=K3dSettings, description="[k3d] in apqx.toml, or APQX_K3D_SERVERS and so on."
+        default_factory=lambda: K3dSettings(), description="[k3d] in apqx.toml, or APQX_K3D_SERVERS and so on."
     )
 
     # Argo CD installation
@@ -191,7 +127,7 @@ class Settings(BaseSettings):
     argocd_reconcile_s: int = Field(
         30, ge=5, le=3600, description="How often the real Argo CD looks at git (its own default 120); seconds."
     )
-    argocd_timeout_s: float = _seconds(
+    argocd_timeout_s: float = seconds_field(
         300, "Argo CD applied to every pod ready; pulling its image (about 180 MB) is most of it."
     )
 
@@ -212,13 +148,13 @@ class Settings(BaseSettings):
     bwrap: str = Field("", description="Path of the sandbox program; 'none' runs pods without it, and says so.")
 
     # Ports, all on 127.0.0.1
-    port_api: Port = _port(7443, "Kubernetes API; 6443 is left to a real cluster beside this one.")
-    port_web: Port = _port(8080, "Ingress HTTP, as in the k3d layout (8080:80).")
-    port_websecure: Port = _port(8443, "Ingress HTTPS, as in the k3d layout (8443:443).")
-    port_traefik: Port = _port(9100, "Traefik's metrics, ping and API, as in its Helm chart.")
-    port_prometheus: Port = _port(9090, "Prometheus's own default.")
-    port_scrape: Port = _port(9101, "Service discovery and object metrics; next to Traefik's.")
-    port_kubelet: Port = _port(10250, "Each node's own server, on the node's address; Kubernetes's default.")
+    port_api: Port = port_field(7443, "Kubernetes API; 6443 is left to a real cluster beside this one.")
+    port_web: Port = port_field(8080, "Ingress HTTP, as in the k3d layout (8080:80).")
+    port_websecure: Port = port_field(8443, "Ingress HTTPS, as in the k3d layout (8443:443).")
+    port_traefik: Port = port_field(9100, "Traefik's metrics, ping and API, as in its Helm chart.")
+    port_prometheus: Port = port_field(9090, "Prometheus's own default.")
+    port_scrape: Port = port_field(9101, "Service discovery and object metrics; next to Traefik's.")
+    port_kubelet: Port = port_field(10250, "Each node's own server, on the node's address; Kubernetes's default.")
     pod_network: str = Field(
         "127.42.0.0/16",
         description="Loopback network of nodes and pods: node i has .i.1, its pods .i.10 and up.",
@@ -228,20 +164,22 @@ class Settings(BaseSettings):
     agents: int = Field(2, ge=0, le=8, description="Worker nodes beside the server; 2 as in the k3d layout.")
     node_cpu: str = Field("2", description="CPU that a node offers to the scheduler (cores).")
     node_memory: str = Field("2Gi", description="Memory that a node offers to the scheduler.")
-    node_grace_s: float = _seconds(4, "Lease age that makes a node NotReady (Kubernetes 40; a drill waits).")
+    node_grace_s: float = seconds_field(4, "Lease age that makes a node NotReady (Kubernetes 40; a drill waits).")
     unreachable_toleration_s: int = Field(
         5, ge=0, description="How long pods stay on an unreachable node (Kubernetes 300; a drill waits)."
     )
     sync_wave_delay_s: float = Field(
         0.1, ge=0, description="Pause between sync waves (Argo CD 2; here health is known at once)."
     )
-    reconcile_s: float = _seconds(3, "How often the GitOps controller looks at the repository (Argo CD 120).")
+    reconcile_s: float = seconds_field(3, "How often the GitOps controller looks at the repository (Argo CD 120).")
 
     # Container images built by an engine
-    image_build_timeout_s: float = _seconds(
+    image_build_timeout_s: float = seconds_field(
         1800, "One build; usual 10 s (application) to 90 s, minutes on a slow line."
     )
-    image_push_timeout_s: float = _seconds(900, "One push; usual seconds, minutes for a first push over a slow line.")
+    image_push_timeout_s: float = seconds_field(
+        900, "One push; usual seconds, minutes for a first push over a slow line."
+    )
 
     # Image promotion
     registry_user: str = Field("apqx", description="User name sent with registry_token; GHCR takes any.")
@@ -268,14 +206,14 @@ class Settings(BaseSettings):
     job_timeout_s: float = Field(1800, gt=0, le=3600, description="Deadline of a Job; its token lives for an hour.")
 
     # Waiting, in seconds
-    up_timeout_s: float = _seconds(60, "From nothing to the first answer; usual 2-4, a loaded machine 20.")
-    deploy_timeout_s: float = _seconds(120, "Commit to healthy; progressDeadlineSeconds of the app is below it.")
-    rollback_timeout_s: float = _seconds(120, "Revert to healthy; the same path as a deployment.")
-    request_timeout_s: float = _seconds(10, "One request to the API or Prometheus; usual 0.01.")
+    up_timeout_s: float = seconds_field(60, "From nothing to the first answer; usual 2-4, a loaded machine 20.")
+    deploy_timeout_s: float = seconds_field(120, "Commit to healthy; progressDeadlineSeconds of the app is below it.")
+    rollback_timeout_s: float = seconds_field(120, "Revert to healthy; the same path as a deployment.")
+    request_timeout_s: float = seconds_field(10, "One request to the API or Prometheus; usual 0.01.")
     probe_rate_rps: float = Field(
         200, gt=0, le=5000, description="Requests a second of the open-loop probe; two cores serve ten times it."
     )
-    probe_timeout_s: float = _seconds(5, "A probe request without an answer counts as failed after this.")
+    probe_timeout_s: float = seconds_field(5, "A probe request without an answer counts as failed after this.")
 
     @field_validator("pod_network")
     @classmethod

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from platform_lib.errors import SettingsError
 from platform_lib.providers.k3d import config
-from platform_lib.settings import K3dSettings, Settings, settings
+from platform_lib.sections import K3dSettings
+from platform_lib.settings import Settings, settings
 
 SCHEMA = json.loads((Path(__file__).parent / "k3d-v1alpha5.schema.json").read_text())
 
