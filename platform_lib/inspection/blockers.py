@@ -26,6 +26,7 @@ from platform_lib.wire.kube import Kube, connect
 APP_PROJECTS = "argoproj.io/v1alpha1/appprojects"
 LOG_LINES = 10
 _MOST_OBJECTS = 5
+_WITH_PODS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod")
 _MOST_PODS = 3
 _MOST_EVENTS = 4
 _LINE = 200
@@ -178,18 +179,21 @@ def _waited_for(application: Obj, world: World) -> Iterator[tuple[ObjectKey, str
 
 
 def _unwell(application: Obj, world: World) -> Iterator[tuple[ObjectKey, str, Obj | None]]:
-    """Return the managed objects that are not healthy, the worst first."""
-    if (manifests.status(application).get("health") or {}).get("status") == "Healthy":
-        return
+    """Return the managed objects that are not healthy, or whose pods fail while they count as healthy; worst first."""
     found = []
     for api_version, key, row in rows_of(application):
         live = world.kinds.live(api_version, key)
         judged = health_rules.health_of(live) if live else None
         status = judged.status if judged else "Healthy" if live or row.get("hook") else "Missing"
+        role = "not healthy"
+        if status == "Healthy" and live is not None and key.kind in _WITH_PODS:
+            world.look([key.namespace])
+            role = "its pods fail" if any(workload.failure_reason(pod) for pod in _pods(live, world)) else ""
+            status = "Degraded" if role else status
         if status != "Healthy":
-            found.append((health_rules.SEVERITY.index(status), key, live))
-    for _, key, live in sorted(found, key=lambda one: -one[0]):
-        yield key, "not healthy", live
+            found.append((health_rules.SEVERITY.index(status), key, role, live))
+    for _, key, role, live in sorted(found, key=lambda one: -one[0]):
+        yield key, role, live
 
 
 def _blocker(application: Obj, key: ObjectKey, role: str, live: Obj | None, world: World, log_lines: int) -> Blocker:

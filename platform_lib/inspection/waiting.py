@@ -92,14 +92,13 @@ def _settle(platform: Platform, app: App, before: AppState, settle_s: float, dea
     if settle_s <= 0:
         return ""
     window = Deadline(settle_s)
-    restarts = {pod.name: pod.restarts for pod in before.pods}
     said(f"reached; watching for {settle_s:g} s")
     with sync.follow(platform, app) as view:
         while not window.expired():
             state = rules.app_state(
                 app.name, view.find(APPLICATIONS, app.application_name), None, view.items(PODS), now()
             )
-            broken = _broken(state, before, restarts)
+            broken = f"cannot be seen: {view.trouble()}" if view.trouble() else broken_by(state, before)
             if broken:
                 return broken
             if deadline.expired():
@@ -108,16 +107,22 @@ def _settle(platform: Platform, app: App, before: AppState, settle_s: float, dea
     return ""
 
 
-def _broken(state: AppState, before: AppState, restarts: dict[str, int]) -> str:
-    """Say what is not well any more; empty when all is."""
+def broken_by(state: AppState, before: AppState) -> str:
+    """Say what is not well any more; empty when all is.
+
+    Args:
+        state: The application now.
+        before: The application when it was well.
+    """
+    restarts = {pod.name: pod.restarts for pod in before.pods}
     if (state.sync_status, state.health_status) != ("Synced", "Healthy"):
         return f"{state.sync_status}, {state.health_status}"
     if state.revision != before.revision:
         return f"Argo CD went on to {state.revision[:7]}"
-    for pod in state.pods:
+    for pod in (one for one in state.pods if one.phase != "Terminating"):
         if pod.restarts > restarts.get(pod.name, 0):
             return f"pod {pod.name} restarted ({pod.reason or 'runs again'})"
-        if pod.reason and pod.phase != "Terminating":
+        if pod.reason:
             return f"pod {pod.name}: {pod.reason}"
     return ""
 

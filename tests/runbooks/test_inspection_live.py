@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from platform_lib import App, cluster, inspection, sync
+from platform_lib import App, cluster, deploy, image, inspection, sync
 from platform_lib.cli import app as cli
 from platform_lib.errors import GuardRefused, SyncFailed, WaitTimeout
 from platform_lib.inspection.blockers import Explanation
@@ -24,7 +24,7 @@ from platform_lib.wire import argocd, kube
 pytestmark = [pytest.mark.platform, pytest.mark.slow]
 SHOP = App("shop", namespace="shop", path="gitops/workloads/shop")
 SAFE = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
-SIZE = {"limits": {"cpu": "100m", "memory": "64Mi"}, "requests": {"cpu": "0.010", "memory": "32Mi"}}
+SIZE = {"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "0.010", "memory": "32Mi"}}
 APPLICATION = {
     "apiVersion": "argoproj.io/v1alpha1",
     "kind": "Application",
@@ -239,12 +239,21 @@ def test_looking_is_allowed_in_a_read_only_run_and_ending_is_not(shop: Shop, mon
         inspection.terminate(shop.platform, SHOP)
 
 
-def test_a_wait_that_settles_sees_a_pod_that_dies_after_it_was_ready(shop: Shop) -> None:
-    commit = shop.push("Flaky", web=shop.deployment("import time; time.sleep(3); raise SystemExit(5)"))
+def test_a_wait_that_settles_notices_what_breaks_after_the_commit_was_reached(shop: Shop) -> None:
+    commit = shop.push("Serve again", web=shop.deployment("import time; time.sleep(3601)"))
     shop.sync(commit)
-    with pytest.raises((WaitTimeout, SyncFailed), match="shop") as broken:
-        inspection.wait(shop.platform, SHOP, revision=commit, timeout_s=20, settle_s=8)
-    assert "exit 5" in str(broken.value) or "restarted" in str(broken.value)
+    seen: list[str] = []
+
+    def somebody_interferes(line: str) -> None:
+        seen.append(line)
+        if line.startswith("reached; watching") and not any("is not any more" in one for one in seen):
+            edit, params = {"spec": {"replicas": 2}}, {"fieldManager": "kubectl-edit"}
+            where = kube.path_of(kube.DEPLOYMENTS, "shop", "shop")
+            shop.kube.json("PATCH", where, body=edit, content_type=kube.MERGE_PATCH, params=params)
+
+    with pytest.raises((WaitTimeout, SyncFailed), match="shop"):
+        inspection.wait(shop.platform, SHOP, revision=commit, timeout_s=30, settle_s=20, progress=somebody_interferes)
+    assert any("was well and is not any more: OutOfSync" in line for line in seen), seen
 
 
 def test_the_tree_of_the_root_holds_every_application_and_its_pods(live: dict[str, str]) -> None:
@@ -254,3 +263,26 @@ def test_the_tree_of_the_root_holds_every_application_and_its_pods(live: dict[st
     assert sum(name.startswith("Pod/sample-app-") for name in objects) >= 2
     assert inspection.app_of(cluster.connect(), "sample-app").path == App().path
     assert sync.state(cluster.connect(), App()).sync_status == "Synced"
+
+
+def test_one_command_rolls_back_under_automation_reverts_git_and_resumes(live: dict[str, str]) -> None:
+    platform, app = cluster.connect(), App()
+    before = sync.state(platform, app).images
+    deploy.deploy(platform, app, image=image.build(version="1.0.9").reference, version="1.0.9")
+    said = json.loads(run("rollback", app.name, "--method", "history", "--dry-run", "--json").output)
+    assert [step["action"] for step in said["plan"]["steps"]] == ["pause", "rollback", "wait", "keep paused"]
+    (changed,) = [one for one in said["diff"]["objects"] if one["change"] == "change"]
+    paths = [field["path"] for field in changed["fields"]]
+    assert ".spec.template.spec.containers[name=sample-app].image" in paths
+    done = run("rollback", app.name, "--method", "history", "--then", "revert")
+    assert done.exit_code == 0, done.output
+    found = argocd.read(platform, app)
+    assert found["spec"]["syncPolicy"]["automated"].get("enabled") is not False, "automation is on again"
+    assert sync.state(platform, app).images == before
+    rows = json.loads(run("history", app.name, "--json").output)["operations"]
+    assert [row["because"].split(" (")[0] for row in rows[-3:]] == [
+        "deploy of 1.0.9",
+        "rollback to 1.0.0",
+        "rollback to 1.0.0",
+    ]
+    assert rows[-1]["current"] and rows[-1]["version"] == "1.0.0"
