@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_lib import journal
-from platform_lib.errors import GuardRefused, InvalidInput, SettingsError
+from platform_lib.errors import GuardRefused, InvalidInput, SettingsError, Unreachable
 from platform_lib.image_evidence import look
 from platform_lib.model import App, Outcome, Plan, Platform, Step, Verdict, _Table, joined
 from platform_lib.operation import operation
@@ -22,7 +22,7 @@ from platform_lib.rules.image_policy import POLICY_FILE, ImageRule, Policy
 from platform_lib.rules.manifests import image_of, parse_manifests, version_of
 from platform_lib.settings import settings
 from platform_lib.wait import now
-from platform_lib.wire import manifest_edit
+from platform_lib.wire import kube, manifest_edit
 from platform_lib.wire.git import AUTHOR, repository
 from platform_lib.wire.registry import Reference, parse
 
@@ -126,7 +126,7 @@ def plan_promote(platform: Platform, app: App, *, image: str, version: str = "")
         policy = image_policy.read(_text(tree / POLICY_FILE, branch))
         rule = _admitted(policy, reference, branch)
         before = _text(tree / app.deployment_file, branch)
-        evidence = look(reference, rule, tree)
+        evidence = replace(look(reference, rule, tree), nodes=_nodes(platform))
     wanted = version or evidence.version
     if not wanted:
         raise InvalidInput(
@@ -200,6 +200,22 @@ def promote(
     )
     journal.current().append("promote", "outcome", app.name, cause=figures["commit"], **figures)
     return outcome
+
+
+def _nodes(platform: Platform) -> tuple[str, ...]:
+    """Return the platforms of the nodes; none where only a repository is known, or where no cluster is up.
+
+    A cluster that does not answer is no reason to refuse: git is what is changed, and the policy names platforms too.
+    """
+    if platform.name == GITOPS or not platform.kubeconfig.is_file():
+        return ()
+    try:
+        nodes, _ = kube.connect(platform).list(kube.NODES)
+    except Unreachable:
+        return ()
+    labels = [(node["metadata"].get("labels") or {}) for node in nodes]
+    found = {(one.get("kubernetes.io/os", "linux"), one.get("kubernetes.io/arch", "")) for one in labels}
+    return tuple(sorted(f"{system}/{machine}" for system, machine in found if machine))
 
 
 def _admitted(policy: Policy, reference: Reference, branch: str) -> ImageRule:

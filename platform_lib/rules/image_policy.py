@@ -128,6 +128,7 @@ class Evidence:
         scans: Reports that name this digest.
         scans_verified: Whether their signatures were verified.
         scan_note: Why not, or what was wrong with a report that does not count.
+        nodes: ``os/architecture`` of the nodes it would run on; empty where no cluster was asked.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Evidence:
     scans: tuple[Scan, ...] = ()
     scans_verified: bool = False
     scan_note: str = ""
+    nodes: tuple[str, ...] = ()
 
 
 def read(text: str, *, where: str = POLICY_FILE) -> Policy:
@@ -274,9 +276,10 @@ def _verdict(checks: tuple[Check, ...]) -> Verdict:
 
 
 def _platforms(rule: ImageRule, evidence: Evidence) -> Check:
-    missing = sorted(set(rule.platforms) - set(evidence.platforms))
+    wanted = sorted({*rule.platforms, *evidence.nodes})
+    missing = sorted(set(wanted) - set(evidence.platforms))
     why = f"no image for {joined(missing)}: its pods would end in 'no match for platform in manifest'"
-    return _check("platforms", not missing, joined(evidence.platforms), joined(rule.platforms, empty="any"), why)
+    return _check("platforms", not missing, joined(evidence.platforms), joined(wanted, empty="any"), why)
 
 
 def _version(evidence: Evidence, version: str) -> Check:

@@ -52,6 +52,7 @@ def test_an_image_with_all_its_evidence_passes() -> None:
     ("changes", "rules"),
     [
         ({"platforms": ("linux/amd64",)}, {"platforms"}),
+        ({"nodes": ("linux/riscv64",)}, {"platforms"}),
         ({"signatures": 0, "signed_by": ""}, {"signature"}),
         ({"signed_by": "", "signature_note": "cosign is not on PATH"}, {"signature"}),
         ({"scans": ()}, {"scan"}),

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,3 +258,28 @@ def test_an_image_of_our_own_layout_goes_through_a_real_push(platform, app, remo
     outcome = promotion.promote(platform, app, image=built.reference)
     assert outcome.figures["digest"] == built.digest and outcome.figures["version"] == "3.1.0"
     assert built.reference in git("show", f"main:{app.deployment_file}", folder=remote)
+
+
+def test_the_command_says_verdict_and_exit_code(remote, shelf, cosign, tmp_path) -> None:
+    image = good(shelf, cosign)
+    environment = dict(os.environ) | {"APQX_HOME": str(tmp_path / "home"), "APQX_ALLOWED_CONTEXTS": '["gitops"]'}
+
+    def apqx(*arguments: str) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).with_name("apqx")
+        command = [program, "image", "promote", *arguments, "--repository", str(remote)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    refused = apqx(f"{shelf.name}:latest")
+    assert refused.returncode == 3 and "a tag can move" in refused.stderr and "Traceback" not in refused.stderr
+    planned = apqx(image, "--dry-run")
+    assert planned.returncode == 0 and "pass: every rule of the policy is kept" in planned.stdout
+    assert git("log", "-1", "--format=%s", folder=remote) == "Start"
+    done = apqx(image, "--to", "main")
+    assert done.returncode == 0, done.stderr
+    assert git("log", "-1", "--format=%s", folder=remote) == "Promote sample-app 1.4.0"
+    assert apqx(image, "--to", "nowhere").returncode == 1
+
+
+def test_nodes_of_another_architecture_refuse_the_image(platform, app, remote, shelf, cosign, monkeypatch) -> None:
+    monkeypatch.setattr(promotion, "_nodes", lambda _platform: ("linux/riscv64",))
+    assert "no image for linux/riscv64" in refused(platform, app, good(shelf, cosign), remote)
