@@ -294,7 +294,7 @@ def test_a_bad_token_and_an_unknown_authority_are_told_apart(place: Place, monke
         argocd.read(place.platform, place.app)
     assert "canary" not in str(caught.value)
     monkeypatch.delenv("ARGO_TEST_REFERENCE")
-    with pytest.raises(errors.SettingsError, match="argocd_token 'env:ARGO_TEST_REFERENCE' - not found"):
+    with pytest.raises(errors.InvalidInput, match="argocd_token 'env:ARGO_TEST_REFERENCE' - not found"):
         argocd.read(place.platform, place.app)
     monkeypatch.setenv("ARGO_TEST_REFERENCE", TOKEN)
     with pytest.raises(errors.Unreachable, match="name its authority with argocd_ca"):

@@ -14,7 +14,7 @@ import pytest
 from platform_lib import errors
 from platform_lib.model import App
 from platform_lib.rules import application as rules
-from platform_lib.wire.argocd.rest import Rest, refusal, resolve
+from platform_lib.wire.argocd.rest import Rest, refusal
 from platform_lib.wire.argocd.server import ServerDoor
 from platform_lib.wire.kube import APPLICATIONS
 
@@ -218,10 +218,11 @@ def test_a_token_does_not_travel_in_the_clear() -> None:
         Rest("https://argocd.example", ca=Path("/nowhere/ca.crt"))
 
 
-def test_a_token_that_is_no_reference_is_refused_without_being_shown() -> None:
-    with pytest.raises(errors.SettingsError) as caught:
-        resolve("canary-of-a-plain-token")
-    assert "canary" not in str(caught.value) and "env:NAME or file:/path" in str(caught.value)
+def test_a_token_that_is_no_reference_is_refused_without_being_shown(recorded: tuple[Recorded, str]) -> None:
+    server, url = recorded
+    with pytest.raises(errors.InvalidInput, match="argocd_token - a plain value is refused") as caught:
+        door(url, token="canary-of-a-plain-token").read("web")
+    assert "canary" not in str(caught.value) and server.asked == []
 
 
 def test_every_change_asks_the_guard_first(recorded: tuple[Recorded, str]) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from platform_lib import errors, redact
+from platform_lib import errors
 from platform_lib.model import Obj
-from platform_lib.settings import variable
+from platform_lib.wire import secretvalue
 
 if TYPE_CHECKING:
     import requests
@@ -176,31 +176,10 @@ class _Bearer:
 
     def __call__(self, request: Any) -> Any:
         if self._reference:
-            request.headers["Authorization"] = f"Bearer {resolve(self._reference)}"
+            request.headers["Authorization"] = (
+                f"Bearer {secretvalue.resolve(self._reference, what='argocd_token').strip()}"
+            )
         return request
-
-
-def resolve(reference: str) -> str:
-    """Return the token that a reference names, and take it out of every output from now on.
-
-    Raises:
-        SettingsError: The reference leads nowhere; names the reference, never a value.
-    """
-    kind, _, rest = reference.partition(":")
-    found = variable(rest) if kind == "env" else None
-    if kind == "file":
-        try:
-            found = Path(rest).read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            found = None
-    if not found:
-        shown = repr(reference) if kind in ("env", "file") else "that is no reference"
-        raise errors.SettingsError(
-            f"argocd_token {shown} - not found or empty, expected a token there",
-            hint="use env:NAME or file:/path; make one with argocd account generate-token",
-        )
-    redact.of_process().add(found)
-    return found
 
 
 def _check_url(url: str, has_token: bool) -> None:
