@@ -76,6 +76,7 @@ def docker(scratch: Path, ingredients: dict[str, Path]) -> Iterator[Docker]:
             client("rm", "--force", name, check=False)
     finally:
         end(daemon)
+        subprocess.run(["umount", scratch / "exec" / "netns" / "default"], capture_output=True)  # dockerd forgets it
         patch.undo()
 
 
@@ -87,6 +88,7 @@ def buildah(scratch: Path, ingredients: dict[str, Path]) -> Iterator[container.E
     (store / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{store / "graph"}"\nrunroot = "{store / "run"}"\n'
     )
+    (store / "auth.json").write_text("{}")  # no login of this machine's user
     patch = pytest.MonkeyPatch()
     patch.setenv("CONTAINERS_STORAGE_CONF", str(store / "storage.conf"))
     patch.setenv("REGISTRY_AUTH_FILE", str(store / "auth.json"))
@@ -141,9 +143,11 @@ def start_registry(scratch: Path) -> Iterator[Callable[..., str]]:
         settings = f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}}}}}\n"
         settings += f"http: {{addr: '127.0.0.1:{port}'}}\n{auth}"
         (folder / "config.yml").write_text(settings)
+        # Its own settings are REGISTRY_* too, so buildah's REGISTRY_AUTH_FILE would be one of them.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
         with (folder / "log").open("wb") as log:
             program = ["docker-registry", "serve", str(folder / "config.yml")]
-            started.append(subprocess.Popen(program, stdout=log, stderr=log))
+            started.append(subprocess.Popen(program, stdout=log, stderr=log, env=environment))
         wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None, "registry")
         return f"127.0.0.1:{port}"
 

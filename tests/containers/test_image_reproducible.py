@@ -13,11 +13,15 @@ pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def by_buildah(buildah, ingredients):
-    def build() -> container.Built:
+def by_buildah(buildah, ingredients, start_registry):
+    """Return a function that builds with buildah, which keeps no layers, under a name on a registry on loopback."""
+    repository = f"{start_registry()}/apqx/sample-app"
+
+    def build(version: str = "1.2.3") -> container.Built:
         return container.build(
             ROOT,
-            version="1.2.3",
+            version=version,
+            repository=repository,
             build_args={"PYTHON_IMAGE": BASE},
             wheels=ingredients["app"],
             engine=buildah,
@@ -26,47 +30,16 @@ def by_buildah(buildah, ingredients):
     return build
 
 
-@pytest.fixture(scope="module")
-def twice(by_buildah, buildah):
-    """Build, look, build again (buildah keeps no layers here), look again."""
+def test_two_builds_give_one_digest_here_and_in_a_registry(by_buildah, buildah):
     found = []
     for _ in range(2):
         built = by_buildah()
-        found.append((built, container.digest_of(built.reference, engine=buildah)))
-    return found
-
-
-def test_two_builds_give_one_digest(twice):
-    (first, digest), (second, again) = twice
-    assert first.image_id == second.image_id
-    assert digest == again and digest.startswith("sha256:")
-
-
-def test_the_image_in_a_registry_is_the_same_twice_too(twice, buildah, by_buildah, start_registry, ingredients):
-    repository = f"{start_registry()}/apqx/sample-app"
-    pushed = []
-    for _ in range(2):
-        built = container.build(
-            ROOT,
-            version="1.2.3",
-            repository=repository,
-            build_args={"PYTHON_IMAGE": BASE},
-            wheels=ingredients["app"],
-            engine=buildah,
-        )
-        pushed.append(container.push(built.reference, engine=buildah, insecure=True))
-    assert pushed[0] == pushed[1]
-
-
-def test_another_version_is_another_image(twice, buildah, ingredients):
-    other = container.build(
-        ROOT,
-        version="1.2.4",
-        build_args={"PYTHON_IMAGE": BASE},
-        wheels=ingredients["app"],
-        engine=buildah,
-    )
-    assert other.image_id != twice[0][0].image_id
+        here = container.digest_of(built.reference, engine=buildah)
+        there = container.push(built.reference, engine=buildah, insecure=True)
+        found.append((built.image_id, here, there))
+    assert found[0] == found[1]
+    assert all(text.startswith("sha256:") for text in found[0])
+    assert by_buildah("1.2.4").image_id != found[0][0], "another version is another image"
 
 
 def test_docker_without_its_cache_gives_the_same_layers(docker, build, app_image):

@@ -86,5 +86,6 @@ def test_the_embedded_platform_s_programs_are_not_in_it(docker, workbench_image)
         "runbooks",
     }
     assert [path for path in own if UNWANTED.search(path)] == []
-    assert {member.mtime for member in files.values()} == {0}
+    # Debian's packages keep the times of their maker; what was written here has none.
+    assert {member.mtime for path, member in files.items() if path.startswith("/opt/apqx/")} == {0}
     assert sum(member.size for member in files.values()) < MAX_ADDED_BYTES
