@@ -45,21 +45,29 @@ class K3dSettings(BaseModel):
     """The ``[k3d]`` of apqx.toml, or ``APQX_K3D_*``: what a k3d cluster is made of; ports are those of the platform."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    servers: int = Field(1, ge=1, le=9, description="Control-plane nodes; more than one keeps its store in etcd.")
-    agents: int = Field(2, ge=0, le=32, description="Worker nodes; a drill takes one away, so two.")
+    servers: int = Field(
+        default=1, ge=1, le=9, description="Control-plane nodes; more than one keeps its store in etcd."
+    )
+    agents: int = Field(default=2, ge=0, le=32, description="Worker nodes; a drill takes one away, so two.")
     image: str = Field(
-        "docker.io/rancher/k3s:v1.35.5-k3s1",
+        default="docker.io/rancher/k3s:v1.35.5-k3s1",
         pattern=r"^[a-z0-9][^\s@:]*(:\d+/[^\s@:]+)?:\w[\w.-]*(@sha256:[0-9a-f]{64})?$",
         description="Kubernetes of the nodes: k3d 5.9.0's own default, inside Argo CD 3.5's tested 1.33 to 1.36.",
     )
     registry_port: Port = port_field(5050, "Local registry; 5000 is taken by AirPlay on a Mac.")
-    registry_image: str = Field("", description="Image of the local registry; empty: the one k3d chooses.")
-    servers_memory: str = Field("", pattern=r"^(\d+[kmgKMG]?)?$", description="Memory limit a server node, such as 2g.")
-    agents_memory: str = Field("", pattern=r"^(\d+[kmgKMG]?)?$", description="Memory limit an agent node, such as 2g.")
-    extra_args: tuple[str, ...] = Field((), description="Arguments for k3s: --disable=metrics-server@server:*.")
-    volumes: tuple[str, ...] = Field((), description="Mounts of the nodes: /path:/path@agent:*; default: all nodes.")
+    registry_image: str = Field(default="", description="Image of the local registry; empty: the one k3d chooses.")
+    servers_memory: str = Field(
+        default="", pattern=r"^(\d+[kmgKMG]?)?$", description="Memory limit a server node, such as 2g."
+    )
+    agents_memory: str = Field(
+        default="", pattern=r"^(\d+[kmgKMG]?)?$", description="Memory limit an agent node, such as 2g."
+    )
+    extra_args: tuple[str, ...] = Field(default=(), description="Arguments for k3s: --disable=metrics-server@server:*.")
+    volumes: tuple[str, ...] = Field(
+        default=(), description="Mounts of the nodes: /path:/path@agent:*; default: all nodes."
+    )
     create_timeout_s: int = Field(
-        300, ge=30, le=3600, description="k3d cluster create; usual 30 once images are there."
+        default=300, ge=30, le=3600, description="k3d cluster create; usual 30 once images are there."
     )
     up_timeout_s: float = seconds_field(900, "From nothing to the first answer; the first time images are pulled.")
 

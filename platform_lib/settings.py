@@ -114,7 +114,7 @@ class Settings(BaseSettings):
 
     # A k3d cluster
     k3d: K3dSettings = Field(
-        default_factory=lambda: K3dSettings(), description="[k3d] in apqx.toml, or APQX_K3D_SERVERS and so on."
+        default_factory=K3dSettings, description="[k3d] in apqx.toml, or APQX_K3D_SERVERS and so on."
     )
 
     # Argo CD installation
