@@ -212,15 +212,16 @@ def history(name: Name, since: Since = "", as_json: AsJson = False) -> None:
 
 
 def _known(name: str) -> tuple[Any, Any]:
-    """Return platform and application; one that is gone still has its record."""
-    from platform_lib import cluster
+    """Return platform and application; one that is gone, or a platform that is down, still has its record."""
     from platform_lib.cli.output import target_of
     from platform_lib.errors import NotFound, Unreachable
+    from platform_lib.providers.state import platform_of
+    from platform_lib.settings import settings
 
     try:
         return _target(name)
     except (NotFound, Unreachable):
-        return cluster.connect(), target_of(name)
+        return platform_of(settings()), target_of(name)
 
 
 def _moment(text: str) -> Any:
