@@ -127,9 +127,6 @@ class Settings(BaseSettings):
     argocd_reconcile_s: int = Field(
         30, ge=5, le=3600, description="How often the real Argo CD looks at git (its own default 120); seconds."
     )
-    argocd_timeout_s: float = seconds_field(
-        300, "Argo CD applied to every pod ready; pulling its image (about 180 MB) is most of it."
-    )
 
     # Git source
     git_url: str = Field(
