@@ -52,6 +52,12 @@ def test_git_commits_without_a_configuration(job):
     assert job("-c", f"{script} && git log --format=%an", entrypoint="sh").strip() == "a"
 
 
+def test_the_git_server_of_a_cluster_starts_from_it(job):
+    assert "--token-file" in job("-m", "platform_lib.gitserver", "--help", entrypoint="python")
+    code = "import gunicorn, subprocess; print(subprocess.run(['git', 'http-backend'], capture_output=True).returncode)"
+    assert job("-c", code, entrypoint="python").strip() == "0", "git answers a request without a method by itself"
+
+
 def test_only_state_and_tmp_can_be_written(job):
     script = "for d in /tmp /state; do touch $d/x || exit 1; done; "
     script += "for d in / /opt/apqx /opt/apqx/runbooks /etc /usr; do touch $d/x 2>/dev/null && exit 2; done; exit 0"
