@@ -3,7 +3,7 @@
 Operations are modules, read as sentences: ``deploy.deploy(platform, app, ...)``, ``sync.state(platform, app)``.
 Each takes a ``Platform`` first, then an ``App``; the rest is by keyword. The map, top to bottom:
 
-    shelf runbook scorecard                         list and run books, score drills
+    shelf runbook fanout oncluster scorecard        list and run books, here, everywhere, as Jobs; score drills
     postmortem archive dashboards                   explain an incident, also without its platform; see it all at once
     drills gate                                     rehearse failures; deploy and take back what is worse
     inspection audit                                why it is as it is, and who did what to it
@@ -40,12 +40,14 @@ _MODULES = frozenset(
         "doctor",
         "dora",
         "drills",
+        "fanout",
         "gate",
         "image",
         "inspection",
         "journal",
         "metrics",
         "notebook",
+        "oncluster",
         "parameters",
         "plots",
         "postmortem",
@@ -94,6 +96,7 @@ __all__ = [
     "doctor",
     "dora",
     "drills",
+    "fanout",
     "fetch",
     "gate",
     "image",
@@ -101,6 +104,7 @@ __all__ = [
     "journal",
     "metrics",
     "notebook",
+    "oncluster",
     "parameters",
     "plots",
     "postmortem",

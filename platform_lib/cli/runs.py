@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -10,6 +11,9 @@ from platform_lib.cli.output import AsJson, pairs, show, steps, table
 from platform_lib.errors import EXIT_FAILED, InvalidInput
 
 commands = typer.Typer()
+Image = Annotated[str, typer.Option(help="With --on cluster: workbench image by digest.")]
+Results = Annotated[str, typer.Option(help="With --on cluster: where evidence goes, such as s3://bucket/prefix.")]
+Secret = Annotated[str, typer.Option(help="With --on cluster: Secret with credentials for storage and git.")]
 
 
 @commands.command()
@@ -27,10 +31,27 @@ def run(
         str, typer.Option("--approve", metavar="HASH", help="Run exactly the plan of that hash, or refuse.")
     ] = "",
     resume: Annotated[str, typer.Option("--resume", metavar="RUN", help="Go on with a run that was cut off.")] = "",
+    on: Annotated[
+        Literal["local", "cluster"], typer.Option(help="Here, or as a Kubernetes Job on the cluster.")
+    ] = "local",
+    image: Image = "",
+    results: Results = "",
+    secret: Secret = "",
+    account: Annotated[str, typer.Option(help="With --on cluster: service account that has the rights already.")] = "",
+    manifests: Annotated[
+        bool, typer.Option("--manifests", help="With --on cluster: print the objects and stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a runbook and keep its evidence (dry run unless -p dry_run=false)."""
     from platform_lib import runbook
+
+    if on == "cluster":
+        if describe or plan or approve or resume:
+            raise InvalidInput("apqx run --on cluster - takes none of --describe, --plan, --approve and --resume")
+        values = _values(runbook.resolve(name), parameter)
+        _on_cluster(name, values, manifests, as_json, image=image, results=results, secret=secret, account=account)
+        return
 
     if sum(map(bool, (describe, plan, approve, resume))) > 1:
         raise InvalidInput("apqx run - one of --describe, --plan, --approve and --resume at a time")
@@ -49,6 +70,64 @@ def run(
     if plan and result.plan_sha256 and not as_json:
         _print_plan(result)
     raise typer.Exit(result.exit_code)
+
+
+def _on_cluster(name: str, values: dict[str, Any], manifests: bool, as_json: bool, **options: str) -> None:
+    """Run as a Job, or show what would be created."""
+    from platform_lib import cluster, oncluster
+
+    platform = cluster.connect()
+    if manifests:
+        import yaml
+
+        print(yaml.safe_dump_all(oncluster.plan(platform, name, values, **options)[1], sort_keys=False), end="")
+        return
+    with steps(as_json) as progress:
+        found = oncluster.run(platform, name, values, progress=progress, **options)
+    show(found, as_json)
+    raise typer.Exit(found.exit_code)
+
+
+@commands.command("fan-out")
+def fan_out(
+    name: Annotated[str, typer.Argument(help="Runbook name or number.")],
+    over: Annotated[
+        Path | None, typer.Option("--over", help="TOML file: [[target]] with name, home (state folder), parameters.")
+    ] = None,
+    app: Annotated[list[str] | None, typer.Option("--app", help="Application on this platform; repeatable.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="For all runs; repeatable.")
+    ] = None,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Runs side by side at the most.")] = 4,
+    on: Annotated[Literal["local", "cluster"], typer.Option(help="Processes here, or Jobs there.")] = "local",
+    image: Image = "",
+    results: Results = "",
+    secret: Secret = "",
+    as_json: AsJson = False,
+) -> None:
+    """Run a book over many applications or clusters; one summary, exit code 1 when one of them failed."""
+    from platform_lib import fanout, runbook
+
+    targets = fanout.read(over) if over else []
+    targets += [fanout.Target(name=one, parameters={"app": one}) for one in app or ()]
+    told = {"--image": image, "--results": results, "--secret": secret}
+    options = [part for flag, value in told.items() if value for part in (flag, value)]
+    with steps(as_json) as progress:
+        found = fanout.run(
+            name, targets, _values(runbook.resolve(name), parameter),
+            at_once=at_once, on=on, options=options, progress=progress,
+        )  # fmt: skip
+    if as_json:
+        show(found, as_json)
+    else:
+        rows = [
+            [r.target, r.status, f"{r.duration_s:.1f} s", r.key_figure or r.message, r.evidence or r.run_id]
+            for r in found.results
+        ]
+        table(found.rows()[0][1], ["target", "result", "duration", "key figure", "evidence"], rows)
+        print(found.path)
+    if not found.ok:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _values(book: str, items: list[str] | None) -> dict[str, Any]:
@@ -106,10 +185,19 @@ def runs(
     bundle: Annotated[
         str, typer.Option("--bundle", metavar="RUN", help="Pack a run's evidence into RUN.tar.gz here.")
     ] = "",
+    get: Annotated[str, typer.Option("--fetch", metavar="URL", help="Bring a run back from object storage.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List earlier runs, newest first, or pack one."""
+    """List earlier runs, newest first; pack one, or bring one back that ran on a cluster."""
     from platform_lib import runbook
+
+    if get:
+        from platform_lib import oncluster
+        from platform_lib.settings import settings
+
+        folder = oncluster.fetch(get, settings().runs_dir)
+        show({"run": str(folder)}, True) if as_json else print(folder)
+        return
 
     if bundle:
         _bundle(bundle, as_json)

@@ -126,17 +126,25 @@ def needs() -> list[Need]:
     return [Need(*key, functions=tuple(dict.fromkeys(names))) for key, names in users.items()]
 
 
-def roles(namespaces: Mapping[Place, str], *, subject: str = "apqx", read_only: bool = False) -> list[Obj]:
+def roles(
+    namespaces: Mapping[Place, str],
+    *,
+    subject: str = "apqx",
+    read_only: bool = False,
+    only: Iterable[str] | None = None,
+) -> list[Obj]:
     """Return the least RBAC objects with which every function works: a ClusterRole, and a Role per namespace.
 
     Args:
         namespaces: Namespace of each place; a place without one is granted for the whole cluster.
         subject: Name of the objects; they are bound to nobody, because only the cluster's owner knows to whom.
         read_only: Only what looking needs.
+        only: Only what these functions need.
     """
+    wanted = set(READ_ONLY) if read_only else set(functions() if only is None else only)
     by_place: dict[str, list[Need]] = {}
     for need in needs():
-        if read_only and not set(need.functions) & set(READ_ONLY):
+        if not set(need.functions) & wanted:
             continue
         by_place.setdefault(namespaces.get(need.place, ""), []).append(need)
     return [_role(place, subject, found) for place, found in sorted(by_place.items())]
