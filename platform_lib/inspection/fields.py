@@ -14,6 +14,7 @@ from platform_lib.rules.diffing import ABSENT, Difference
 
 _SHOWN = 160
 """Longer values are cut in the table; JSON keeps them whole."""
+_SECRET_WORDS = ("token", "password", "passwd", "secret", "credential", "private_key", "api_key", "apikey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def field_of(
     """
     owners = ownership.owners_of(live, found.path)
     cause = falsediff.cause_of(key, found, owners, changes=changes)
-    hidden = key.kind == "Secret" and key.group == "" and found.path[:1] == ("data",)
+    hidden = (key.kind == "Secret" and key.group == "" and found.path[:1] == ("data",)) or _secret_value(found.path)
     managers = tuple(str(owner) for owner in owners)
     if not managers and not ownership.tracked(live):
         managers = ("unknown: the object has no managedFields",)
@@ -168,4 +169,24 @@ def _text(value: Any, mask: str) -> str:
     """Write a value as JSON, without secrets."""
     if value is ABSENT:
         return "absent"
-    return mask or of_process().scrub(json.dumps(value, default=str, ensure_ascii=False))
+    return mask or of_process().scrub(json.dumps(_masked(value), default=str, ensure_ascii=False))
+
+
+def _secret_value(path: ownership.Path) -> bool:
+    """Tell whether a path leads to the value of an environment variable whose name speaks of a secret."""
+    named = path[-2:-1]
+    item = named[0] if named and isinstance(named[0], ownership.Item) else None
+    return path[-1:] == ("value",) and item is not None and _speaks_of_a_secret(dict(item.key).get("name"))
+
+
+def _masked(value: Any) -> Any:
+    """Return a value in which environment variables that speak of a secret have none."""
+    if isinstance(value, dict):
+        hide = "value" in value and _speaks_of_a_secret(value.get("name"))
+        return {name: "(hidden)" if hide and name == "value" else _masked(item) for name, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list) else value
+
+
+def _speaks_of_a_secret(name: Any) -> bool:
+    """Tell whether a name speaks of a secret."""
+    return any(word in str(name or "").lower() for word in _SECRET_WORDS)
