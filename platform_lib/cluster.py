@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from platform_lib import journal, providers
+from platform_lib import applications, journal, providers
 from platform_lib.errors import GuardRefused, InvalidInput, PlatformError
 from platform_lib.model import App, Outcome, Plan, Platform, _Table
 from platform_lib.operation import operation
@@ -129,13 +129,15 @@ def _free_for(wanted: Provider) -> Provider:
     return wanted
 
 
-def plan_up(*, provider: str | None = None) -> Plan:
-    """Return what ``up`` would do now.
+def plan_up(
+    *, provider: str | None = None, context: str = "", write: bool = False, install: Sequence[str] = ()
+) -> Plan:
+    """Return what ``up`` would do now; arguments as there.
 
     Raises:
         InvalidInput: There is no such provider, or another one is up in this state folder.
     """
-    return _free_for(providers.chosen(provider)).plan_up()
+    return _free_for(providers.chosen(provider, context=context, write=write, install=install)).plan_up()
 
 
 @operation("down", still=_not_gone, connects=True)
@@ -297,8 +299,11 @@ def _ready_text(node: dict[str, Any]) -> str:
 
 
 def _apps(platform: Platform) -> tuple[tuple[str, str], ...]:
-    """Return every application with sync and health."""
+    """Return every application with sync and health; of somebody else's cluster those that are known here, if any."""
     found, _ = kube.connect(platform).list(kube.APPLICATIONS, platform.argocd_namespace)
+    if platform.provider == "existing":
+        ours = {applications.named(name).application_name for name in applications.known()}
+        found = [app for app in found if app["metadata"]["name"] in ours] or found
     return tuple(
         (
             app["metadata"]["name"],

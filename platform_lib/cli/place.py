@@ -17,6 +17,9 @@ def up(
     provider: Annotated[
         str, typer.Option(help="embedded, k3d or existing; default: APQX_PROVIDER, else what is up, else embedded.")
     ] = "",
+    context: Annotated[str, typer.Option(help="existing: context of your kubeconfig.")] = "",
+    write: Annotated[bool, typer.Option("--write", help="existing: let that cluster be changed.")] = False,
+    install: Annotated[str, typer.Option(help="existing: install what is missing, by name: argocd.")] = "",
     merge_kubeconfig: Annotated[
         bool, typer.Option("--merge-kubeconfig", help="k3d: also add the cluster to your own kubeconfig.")
     ] = False,
@@ -29,12 +32,19 @@ def up(
     """Bring the platform up; a second call changes nothing."""
     from platform_lib import cluster
 
+    wanted = tuple(part.strip() for part in install.split(",") if part.strip())
     if dry_run:
-        show(cluster.plan_up(provider=provider), as_json)
+        show(cluster.plan_up(provider=provider, context=context, write=write, install=wanted), as_json)
         return
     with steps(as_json) as progress:
         outcome = cluster.up(
-            provider=provider, merge_kubeconfig=merge_kubeconfig, timeout_s=timeout_s, progress=progress
+            provider=provider,
+            context=context,
+            write=write,
+            install=wanted,
+            merge_kubeconfig=merge_kubeconfig,
+            timeout_s=timeout_s,
+            progress=progress,
         )
         finish(outcome, as_json)
 

@@ -121,6 +121,24 @@ def test_down_forgets_and_leaves_the_cluster_alone(
     assert admin.exists(), "the user's own kubeconfig stays"
 
 
+def test_status_speaks_of_the_applications_that_are_known_here(
+    admin: Path, application: str, tmp_path: Path, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
+    spec = api_server.call("GET", f"{path}/shop").json["spec"]
+    assert api_server.call("POST", path, {"metadata": {"name": "of-another-team"}, "spec": spec}).status == 201
+    try:
+        cluster.up(provider="existing", context="theirs")
+        assert {name for name, _ in cluster.status().apps} >= {"shop", "of-another-team"}, (
+            "none is known: all are shown"
+        )
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "apqx.toml").write_text("[apps.shop]\n")
+        assert [name for name, _ in cluster.status().apps] == ["shop"]
+    finally:
+        api_server.call("DELETE", f"{path}/of-another-team")
+
+
 def test_a_second_context_does_not_replace_the_first_in_silence(admin: Path, application: str) -> None:
     cluster.up(provider="existing", context="theirs")
     document = yaml.safe_load(admin.read_text())
@@ -135,6 +153,8 @@ def test_what_an_existing_cluster_cannot_do_is_said(admin: Path) -> None:
         cluster.up(provider="existing", context="theirs", install=("redis",))
     with pytest.raises(InvalidInput, match="expected provider existing"):
         cluster.up(provider="embedded", context="theirs")
+    planned = apqx("up", "--provider", "existing", "--context", "theirs", "--dry-run")
+    assert planned.returncode == 0 and "platform.json" in planned.stdout
     refused = apqx("up", "--provider", "existing", "--context", "thers")
     assert refused.returncode == 2 and "did you mean --context theirs?" in refused.stderr + refused.stdout
 
