@@ -296,4 +296,4 @@ def _commit(platform: Platform, app: App, promotion: Promotion, author: str) -> 
         changed = manifest_edit.write_release(path, image=promotion.image, version=promotion.version)
         return promotion.message if changed else None
 
-    return repository(platform, author=author).change(edit, base=promotion.base)
+    return repository(platform, author=author).change(edit, base=promotion.base, rests_on=(POLICY_FILE,))

@@ -110,7 +110,7 @@ class Repository:
         shutil.rmtree(self.clone, ignore_errors=True)
         self._git("clone", "--quiet", "--branch", self.branch, self.remote, str(self.clone), folder=None)
 
-    def change(self, edit: Callable[[Path], str | None], *, base: str = "") -> str | None:
+    def change(self, edit: Callable[[Path], str | None], *, base: str = "", rests_on: Sequence[str] = ()) -> str | None:
         """Apply an edit on top of the newest commit, commit and push it.
 
         Args:
@@ -118,6 +118,7 @@ class Repository:
                 Called again on a fresh tree when somebody else pushed meanwhile.
             base: Commit that the edit was planned on. With it the edit is made there and carried over to the newest
                 commit, so that a change of the same lines by somebody else is a conflict and is not overwritten.
+            rests_on: Paths the decision was made from; a change of them since ``base`` is a conflict too.
 
         Returns:
             The new commit, or None when the edit changed nothing.
@@ -134,6 +135,7 @@ class Repository:
                 self._same_history(seen or newest, newest)
                 seen = newest
                 if base:
+                    self._unchanged(base, newest, rests_on)
                     self.run("reset", "--quiet", "--hard", base)
                 message = edit(tree)
                 self.run("add", "--all")
@@ -169,8 +171,18 @@ class Repository:
             self.run("rebase", "--abort")
             if not files:
                 raise
-            theirs = self.run("log", "-1", "--format=%h by %an: %s", f"{base}..{newest}", "--", *files)
-            raise git_answers.conflict(files, branch=self.branch, theirs=theirs) from error
+            raise self._conflict(base, newest, files) from error
+
+    def _unchanged(self, base: str, newest: str, paths: Sequence[str]) -> None:
+        """Refuse when a file that the decision was made from is another one by now."""
+        files = self.run("diff", "--name-only", base, newest, "--", *paths).splitlines() if paths else []
+        if files:
+            raise self._conflict(base, newest, files)
+
+    def _conflict(self, base: str, newest: str, files: list[str]) -> GitError:
+        """Name the files and the newest of the commits that changed them."""
+        theirs = self.run("log", "-1", "--format=%h by %an: %s", f"{base}..{newest}", "--", *files)
+        return git_answers.conflict(files, branch=self.branch, theirs=theirs)
 
     def _pushed(self, *, last: bool) -> bool:
         """Push; False when somebody else was faster and another attempt is left."""

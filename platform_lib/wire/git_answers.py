@@ -172,8 +172,8 @@ def conflict(files: list[str], *, branch: str, theirs: str) -> GitError:
         theirs: Their newest commit, for the reader.
     """
     return GitError(
-        f"branch {branch} - {joined(files)} was changed there meanwhile ({theirs}) in the same lines, "
-        "expected a change that fits on top",
+        f"branch {branch} - {joined(files)} was changed there meanwhile ({theirs}), "
+        "expected the lines that this change was planned on",
         hint="nothing was pushed; look at their change and plan again",
         command="rebase",
         stderr="",

@@ -226,6 +226,23 @@ def test_somebody_who_changed_the_same_lines_meanwhile_is_a_conflict(
     assert git("log", "-1", "--format=%s", folder=remote) == "Hotfix"
 
 
+def test_a_policy_that_was_changed_meanwhile_is_asked_again(
+    platform, app, remote, shelf, cosign, policy, monkeypatch
+) -> None:
+    image, planned = good(shelf, cosign), promotion.plan_promote
+
+    def overtaken(*args, **kwargs):
+        found = planned(*args, **kwargs)
+        policy(STRICT.replace('max_severity = "medium"', 'max_severity = "none"'))
+        return found
+
+    monkeypatch.setattr(promotion, "plan_promote", overtaken)
+    with pytest.raises(GitError, match=r"gitops/promotion/policy\.toml was changed there meanwhile") as caught:
+        promotion.promote(platform, app, image=image)
+    assert caught.value.kind == "conflict"
+    assert git("log", "-1", "--format=%s", folder=remote) == "Another policy"
+
+
 def test_a_destination_that_is_not_on_the_allow_list_is_refused(platform, app, remote, shelf, cosign) -> None:
     with pytest.raises(GuardRefused, match="not on the allow-list"):
         promotion.promote(replace(platform, context="production"), app, image=good(shelf, cosign))
