@@ -18,8 +18,9 @@ from platform_lib import guard
 from platform_lib.errors import SettingsError
 from platform_lib.model import Outcome, Plan, Platform, Step
 from platform_lib.operation import operation
-from platform_lib.providers.bootstrap.apply import Applier, label
+from platform_lib.providers.bootstrap.apply import Applier, Change, label
 from platform_lib.rules import fleet as rules
+from platform_lib.rules import manifests
 from platform_lib.wait import Deadline, now
 from platform_lib.wire.follow import Follow, Topic
 from platform_lib.wire.kube import Kube, connect
@@ -82,13 +83,22 @@ def plan_register(platform: Platform, *, name: str, context: str, kubeconfig: Pa
     """
     member = _member(platform, name, context, kubeconfig, server)
     there, hub = connect(member.platform), connect(platform)
-    applier = Applier(there)
-    changes = [change for obj in rules.there() if (change := applier.change(obj)) is not None]
+    changes = _changes(there)
     steps = [Step(change.action, f"{name}: {change.target}", "what Argo CD may do there") for change in changes]
     token = rules.token_of(there.find(_SECRETS, rules.TOKEN, rules.NAMESPACE)) if not changes else ""
     if not token or not _same(hub, platform, member, name, token):
         steps.append(Step("write", f"Secret/cluster-{name}", f"address, authority and token of {member.server}"))
     return Plan(f"register cluster {name}", tuple(steps), {"name": name, "server": member.server})
+
+
+def _changes(there: Kube) -> list[Change]:
+    """Ask the cluster what its own objects would become; what is inside a namespace that is absent cannot be asked."""
+    applier, placed = Applier(there), there.find("v1/namespaces", rules.NAMESPACE) is not None
+    found = [
+        applier.change(obj) if placed or manifests.namespace(obj) != rules.NAMESPACE else Change("create", label(obj))
+        for obj in rules.there()
+    ]
+    return [change for change in found if change is not None]
 
 
 def _same(hub: Kube, platform: Platform, member: _Member, name: str, token: str) -> bool:
