@@ -87,6 +87,7 @@ class Api:
     events: list[tuple[int, str, Obj]] = field(default_factory=list)
     writes: list[tuple[str, Any]] = field(default_factory=list)
     shapes: list[tuple[Obj, Obj]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     version: int = 100
     stopped: bool = False
     error: str = ""
@@ -140,6 +141,16 @@ class Api:
             if self.stopped:
                 return
             self.take(step)
+            self.let_it_be_said(step)
+
+    def let_it_be_said(self, step: Obj) -> None:
+        """Give a busy machine the time to look, where the transcript expects this step's message as progress."""
+        message = ((step.get("status") or {}).get("operationState") or {}).get("message") or ""
+        wanted = [w for w in (self.script.get("expect") or {}).get("progress", []) if message and w[-30:] in message]
+        until = time.monotonic() + 5
+        while wanted and not self.stopped and time.monotonic() < until:
+            wanted = [words for words in wanted if words not in "\n".join(self.lines)]
+            time.sleep(0.01)
 
     def wait_for(self, trigger: str) -> bool:
         """Wait until the library did what a step reacts to."""

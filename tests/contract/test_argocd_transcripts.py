@@ -87,7 +87,7 @@ def run(request: pytest.FixtureRequest, remote: dict[str, str], tmp_path: Path, 
         }
         path = tmp_path / "kubeconfig"
         path.write_text(yaml.safe_dump(kubeconfig))
-        yield Run(Platform("c", "k3d", path, "apqx", "", "", remote["path"], tmp_path / "home"), api)
+        yield Run(Platform("c", "k3d", path, "apqx", "", "", remote["path"], tmp_path / "home"), api, api.lines)
 
 
 def carry_out(run: Run, do: str, options: dict[str, Any]) -> Any:
