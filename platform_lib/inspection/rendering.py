@@ -42,7 +42,11 @@ def resolve(repo: Repository, revision: str) -> str:
                 repo.run("fetch", "--quiet", "origin", "--", revision)
                 return repo.run("rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
             except GitError as error:
-                missing = "couldn't find remote ref" in str(error.context.get("stderr")) or "~" in revision
+                missing = "couldn't find remote ref" in str(error.context.get("stderr")) or not {
+                    "~",
+                    "^",
+                    "@",
+                }.isdisjoint(revision)
                 if not missing:
                     raise
         try:
