@@ -119,7 +119,7 @@ class Settings(BaseSettings):
 
     # Argo CD installation
     argocd_flavor: Literal["full", "core"] = Field(
-        "full", description="full has API server and pages; core leaves them out, for those who only use kubectl and apqx."
+        "full", description="full has API server and pages; core leaves them out, for users of kubectl and apqx."
     )
     argocd_manifests: Path | None = Field(
         None, description="Manifests of the pinned release as a local file (no network); default: fetched once."
