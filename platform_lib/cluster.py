@@ -16,10 +16,10 @@ from platform_lib.errors import GuardRefused, InvalidInput, PlatformError
 from platform_lib.model import App, Outcome, Plan, Platform, _Table
 from platform_lib.operation import operation
 from platform_lib.providers import state
-from platform_lib.providers.base import Provider, Release
+from platform_lib.providers.base import Named, Provider, Release
 from platform_lib.settings import settings
 from platform_lib.wait import until
-from platform_lib.wire import access, kube
+from platform_lib.wire import access, kube, manifest_edit
 
 Progress = Callable[[str], None]
 
@@ -172,12 +172,13 @@ def plan_down(*, purge: bool = False) -> Plan:
     return providers.recorded().plan_down(purge=purge)
 
 
-def build_image(platform: Platform, *, version: str) -> Release:
+def build_image(platform: Platform, *, version: str, image: str = "") -> Release:
     """Build the project's application and bring the image where this platform pulls it from.
 
     Args:
         platform: Where it will run: its provider says which engine builds and which registry receives.
         version: What the application reports and its pods are labelled with.
+        image: Reference by digest of an image that is there already; then nothing is built.
 
     Returns:
         A value with ``reference`` (by digest, as the cluster pulls it) and ``version``.
@@ -186,6 +187,9 @@ def build_image(platform: Platform, *, version: str) -> Release:
         InvalidInput: The version cannot be used, or this provider builds no images.
         ImageError, ToolMissing: It could not be built or pushed.
     """
+    if image:
+        manifest_edit.check_release(image, version)
+        return Named(image, version)
     return providers.of(platform).build_release(version)
 
 

@@ -68,6 +68,7 @@ class Deploy(AppParameters):
     """02-deploy: build a version, commit its digest, sync, verify."""
 
     version: Version = Field(default="1.1.0", description="version to build and deploy")
+    image: str = Field(default="", description="image by digest to deploy as that version; empty: it is built here")
     timeout_s: Seconds = Field(default=120.0, description="deadline for sync and rollout, seconds")
 
 

@@ -15,6 +15,7 @@ commands = typer.Typer()
 def deploy(
     version: Annotated[str, typer.Argument(help="Version to build and deploy.")],
     name: Annotated[str, typer.Option("--app", help="Application name.")] = "sample-app",
+    image: Annotated[str, typer.Option(help="Image by digest that is there already; default: it is built here.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     gated: Annotated[bool, typer.Option("--gate", help="Judge it under load; roll back when it fails.")] = False,
     rate_rps: Annotated[float, typer.Option(min=1, help="With --gate: probe rate, requests per second.")] = 200.0,
@@ -38,7 +39,7 @@ def deploy(
     from platform_lib.rules.verdict import Limits
 
     platform, target = cluster.connect(), target_of(name)
-    built = cluster.build_image(platform, version=version)
+    built = cluster.build_image(platform, version=version, image=image)
     plan = deploy_.plan_deploy(platform, target, image=built.reference, version=version)
     if dry_run:
         show(plan, as_json)

@@ -19,6 +19,7 @@ MOUNT = "/etc/apqx"
 """Where the order lies in the pod."""
 _RESULTS = re.compile(r"(?:(?:s3|gs|abs|adl|hdfs)://\S+|/\S+)")
 _IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
+_DEPLOYS = frozenset({"02-deploy", "03-observe-rollout", "04-rollback"})
 _NOT_ON_ITSELF = frozenset({"01-setup", "06-teardown"})
 
 
@@ -107,13 +108,18 @@ def make(
         secret: Secret for storage and git.
 
     Raises:
-        InvalidInput: The book cannot run on the cluster it changes, the image has no digest, or there is no place for
-            the evidence.
+        InvalidInput: The book cannot run on the cluster it changes, an image is missing or has no digest, or there is
+            no place for the evidence.
     """
     where, keys = (results or current.job_results).rstrip("/"), secret or current.job_secret
     if book in _NOT_ON_ITSELF:
         raise InvalidInput(
             f"{book} - brings a cluster up or down, so it cannot run on that cluster", hint=f"apqx run {book}"
+        )
+    if book in _DEPLOYS and not parameters.get("image"):
+        raise InvalidInput(
+            f"{book} - builds an image, which a pod cannot; expected one that is there already",
+            hint="-p image=NAME@sha256:..., as make image REGISTRY=... or your pipeline pushed it",
         )
     if not _IMAGE.fullmatch(image):
         raise InvalidInput(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -41,6 +42,14 @@ class Release(Protocol):
     @property
     def version(self) -> str:
         """Version label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A release that somebody else built: its reference by digest, and what it is called."""
+
+    reference: str
+    version: str
 
 
 @runtime_checkable

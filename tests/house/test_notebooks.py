@@ -49,6 +49,10 @@ def test_the_parameters_cell_agrees_with_the_model(path: Path) -> None:
         found[node.target.id] = ast.literal_eval(node.value)
     assert found == {name: field.default for name, field in MODELS[path.stem].model_fields.items()}
     assert found["dry_run"] is True
+    passed_on = {
+        word.arg for word in ast.walk(ast.parse(source(cells(path, "code")[1]))) if isinstance(word, ast.keyword)
+    }
+    assert passed_on == set(found), "the second cell must give every parameter to the model"
 
 
 @pytest.mark.parametrize("path", RUNBOOKS + NOTEBOOKS, ids=lambda path: path.stem)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,12 @@ def left(platform: Platform) -> list[str]:
 
 
 RESULTS = "s3://evidence/runs"
+APP_IMAGE = "ghcr.io/apqx/sample-app@sha256:" + "1" * 64
+
+
+def told(version: str, **other: Any) -> dict[str, Any]:
+    """Parameters of book 02; the version is the stand-in's word for what to do."""
+    return {"version": version, "image": APP_IMAGE, **other}
 
 
 def test_a_job_runs_with_the_least_rights_and_leaves_nothing(platform: Platform, workbench: str) -> None:
@@ -97,7 +104,7 @@ def test_a_job_runs_with_the_least_rights_and_leaves_nothing(platform: Platform,
             allowed["get secrets"] = may("get", "", "secrets", "sample-app", name)
 
     found = oncluster.run(
-        platform, "02", {"version": "2.0.0", "dry_run": False}, image=workbench, results=RESULTS, progress=watch
+        platform, "02", told("2.0.0", dry_run=False), image=workbench, results=RESULTS, progress=watch
     )
     assert found.ok and found.run_id == "r-1" and found.results == f"{RESULTS}/r-1"
     assert "order 02-deploy with a token of 2 dots" in lines
@@ -106,7 +113,7 @@ def test_a_job_runs_with_the_least_rights_and_leaves_nothing(platform: Platform,
 
 
 def test_a_dry_run_gets_no_right_to_change_anything(platform: Platform, workbench: str) -> None:
-    plan, objects = oncluster.plan(platform, "02", {"version": "2.0.0"}, image=workbench, results=RESULTS)
+    plan, objects = oncluster.plan(platform, "02", told("2.0.0"), image=workbench, results=RESULTS)
     verbs = {verb for one in objects for rule in one.get("rules", ()) for verb in rule["verbs"]}
     assert verbs == {"get", "list", "watch"}
     assert [step.action for step in plan.steps][-2:] == ["follow", "delete"]
@@ -114,7 +121,7 @@ def test_a_dry_run_gets_no_right_to_change_anything(platform: Platform, workbenc
 
 
 def test_a_worker_that_leaves_no_result_is_a_failed_run(platform: Platform, workbench: str) -> None:
-    found = oncluster.run(platform, "02", {"version": "6.6.6"}, image=workbench, results=RESULTS)
+    found = oncluster.run(platform, "02", told("6.6.6"), image=workbench, results=RESULTS)
     assert not found.ok and "it left no result" in found.message and "no result" in " ".join(found.log_tail)
     assert left(platform) == []
 
@@ -125,14 +132,14 @@ def test_an_interrupted_submitter_ends_the_pod_and_removes_everything(platform: 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        oncluster.run(platform, "02", {"version": "9.9.9"}, image=workbench, results=RESULTS, progress=stop)
+        oncluster.run(platform, "02", told("9.9.9"), image=workbench, results=RESULTS, progress=stop)
     assert left(platform) == []
 
 
 def test_an_image_that_is_not_there_is_said_before_the_deadline(platform: Platform) -> None:
     absent = "ghcr.io/apqx/workbench@sha256:" + "0" * 64
     with pytest.raises(WaitTimeout, match=r"ErrImage|ImagePull"):
-        oncluster.run(platform, "02", {"version": "2.0.0"}, image=absent, results=RESULTS)
+        oncluster.run(platform, "02", told("2.0.0"), image=absent, results=RESULTS)
     assert left(platform) == []
 
 
@@ -142,7 +149,7 @@ def test_rights_that_a_dead_submitter_left_are_swept(platform: Platform, workben
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": []}
     api.create(submit._GVR["ClusterRole"], role | {"metadata": {"name": "apqx-run-dead", "labels": labels}})
     lines: list[str] = []
-    oncluster.run(platform, "02", {"version": "2.0.0"}, image=workbench, results=RESULTS, progress=lines.append)
+    oncluster.run(platform, "02", told("2.0.0"), image=workbench, results=RESULTS, progress=lines.append)
     assert "removing apqx-run-dead, left by a run that died" in lines and left(platform) == []
 
 
@@ -154,12 +161,13 @@ def test_rights_that_a_dead_submitter_left_are_swept(platform: Platform, workben
         ("02", {"results": "runs"}, "expected object storage"),
         ("02", {"secret": "nobody"}, "Secret nobody - absent in namespace apqx-runs"),
         ("02", {"parameters": {"versoin": "1"}}, "'versoin' is not a parameter"),
+        ("02", {"parameters": {"version": "2.0.0"}}, "builds an image, which a pod cannot"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_created(
     platform: Platform, workbench: str, book: str, options: dict, words: str
 ) -> None:
-    given = {"image": workbench, "results": RESULTS, **options}
+    given = {"parameters": told("2.0.0") if book == "02" else {}, "image": workbench, "results": RESULTS, **options}
     with pytest.raises(InvalidInput, match=words):
         oncluster.run(platform, book, **given)
     assert left(platform) == []
@@ -170,7 +178,7 @@ def test_a_context_that_is_not_on_the_allow_list_is_left_alone(
 ) -> None:
     monkeypatch.setenv("APQX_ALLOWED_CONTEXTS", '["other"]')
     with pytest.raises(GuardRefused):
-        oncluster.run(platform, "02", image=workbench, results=RESULTS)
+        oncluster.run(platform, "02", told("2.0.0"), image=workbench, results=RESULTS)
 
 
 # -- the worker itself: a real book on the real platform, its evidence through papermill's handler into S3 -----------
@@ -200,9 +208,9 @@ def work(platform: Platform, folder: Path, book: str, parameters: dict, results:
     made = order.make(
         settings(), platform, id="t", book=book, parameters=parameters, image="x@sha256:" + "0" * 64, results=results
     )
-    told = json.loads(made.document())
+    document = json.loads(made.document())
     # As seen from here: the order's own addresses are those of pods.
-    told["platform"] |= {
+    document["platform"] |= {
         "kubeconfig": str(platform.kubeconfig),
         "context": platform.context,
         "prometheus_url": platform.prometheus_url,
@@ -210,7 +218,7 @@ def work(platform: Platform, folder: Path, book: str, parameters: dict, results:
         "gitops_repo": platform.gitops_repo,
     }
     folder.mkdir()
-    (folder / "order.json").write_text(json.dumps(told))
+    (folder / "order.json").write_text(json.dumps(document))
     env = {name: value for name, value in os.environ.items() if not name.startswith("APQX_")}
     env |= {"APQX_HOME": str(folder / "state"), "APQX_RUNS_DIR": str(folder / "state" / "runs")}
     env |= {"APQX_ALLOWED_CONTEXTS": json.dumps([platform.context])}
@@ -255,8 +263,10 @@ def test_a_store_that_refuses_is_a_failed_run_whose_book_passed(
     assert "s3://nobody-has-this" in said["lost"] and "results" not in said
 
 
-def test_the_same_through_a_folder_that_is_mounted(platform: Platform, tmp_path: Path) -> None:
-    done = work(platform, tmp_path / "pod", "05-dr-drill", {"scenario": "drift"}, str(tmp_path / "store"))
+def test_a_deploy_by_digest_whose_evidence_goes_to_a_mounted_folder(platform: Platform, tmp_path: Path) -> None:
+    built = cluster.build_image(platform, version="3.0.0")
+    parameters = {"version": "3.0.0", "image": built.reference, "dry_run": False}
+    done = work(platform, tmp_path / "pod", "02-deploy", parameters, str(tmp_path / "store"))
     said = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0, done.stdout + done.stderr
     assert evidence.verify_manifest(oncluster.fetch(said["results"], tmp_path / "runs")) == []
