@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from platform_lib.rules.appproject import glob_matches
 from platform_lib.errors import ManifestError
 from platform_lib.model import Obj
 from platform_lib.rules import manifests as m
+from platform_lib.rules.appproject import glob_matches
 
 Path = tuple[str | int, ...]
 
