@@ -10,11 +10,11 @@ compile() {
 }
 # The largest first: what everything together can have is what each part gets.
 compile requirements-dev.lock --extra dev
-compile requirements.lock --extra embedded --extra analysis -c requirements-dev.lock
+compile requirements.lock --extra embedded --extra analysis --extra policy -c requirements-dev.lock
 # The workbench image: no local platform in it, but object storage for the results of its jobs, and the server in
 # front of a cluster's own git repository.
 echo gunicorn | compile requirements-workbench.lock --extra analysis --extra storage -c requirements-dev.lock -
-compile requirements-lab.lock --extra lab --extra embedded --extra analysis -c requirements.lock
+compile requirements-lab.lock --extra lab --extra embedded --extra analysis --extra policy -c requirements.lock
 # The scanners, on their own: they share no environment with the product, so no constraint either.
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
     --no-emit-find-links --no-annotate requirements-scan.in -o requirements-scan.lock

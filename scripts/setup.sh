@@ -28,7 +28,7 @@ done
 [ -n "$python" ] || refuse "no Python 3.11 or newer on PATH" "install python3.11, or set PYTHON to one"
 
 case $kind in
-    runtime) venv=.venv lock=requirements.lock extra=embedded,analysis ;;
+    runtime) venv=.venv lock=requirements.lock extra=embedded,analysis,policy ;;
     dev)     venv=.venv lock=requirements-dev.lock extra=dev ;;
     lab)     venv=.venv-lab lock=requirements-lab.lock extra=lab ;;
     scan)    venv=.venv-scan lock=requirements-scan.lock extra= ;;

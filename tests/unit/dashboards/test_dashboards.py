@@ -42,6 +42,29 @@ def test_grafana_gets_every_query_and_reads_the_same_dashboard_back(name: str) -
         assert len(after.targets) == len(before.targets)
 
 
+def lost(ours, theirs, path: str = "") -> list[str]:
+    """Name everything of one document that the other does not say."""
+    if isinstance(ours, dict):
+        return [
+            word
+            for key, value in ours.items()
+            for word in (lost(value, theirs[key], f"{path}.{key}") if key in theirs else [f"{path}.{key} is gone"])
+        ]
+    if isinstance(ours, list):
+        parts = [lost(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+        return [word for part in parts for word in part]
+    return [] if ours == theirs else [f"{path}: {theirs!r} for {ours!r}"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_grafana_own_package_understands_every_field(name: str) -> None:
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    document = json.loads(json.dumps(grafana.document(dashboards.one(name), App())))
+    assert lost(document, json.loads(JSONEncoder().encode(Dashboard.from_json(document)))) == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_panels_fill_rows_and_do_not_overlap(name: str) -> None:
     taken: set[tuple[int, int]] = set()
