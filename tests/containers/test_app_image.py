@@ -12,7 +12,7 @@ import time
 import pytest
 from engines import BASE, needs_engines, wait_for
 
-pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 MAX_ADDED_BYTES = 40_000_000
 """Libraries with their byte code are 18 MB; twice that means that something came along that was not asked for."""

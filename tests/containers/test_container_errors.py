@@ -155,7 +155,7 @@ def test_a_daemon_that_is_down_is_told_with_its_address(monkeypatch):
 
 @needs_engines
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_package_that_is_not_the_locked_one_stops_the_build(build, ingredients, tmp_path):
     for wheel in ingredients["app"].glob("*.whl"):
         shutil.copy(wheel, tmp_path)
@@ -167,7 +167,7 @@ def test_a_package_that_is_not_the_locked_one_stops_the_build(build, ingredients
 
 @needs_engines
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_base_that_is_not_there_is_named(build, docker):
     wrong = BASE.replace("3.11", "3.99")
     with pytest.raises((ImageError, Unreachable)) as caught:

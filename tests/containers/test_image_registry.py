@@ -11,7 +11,7 @@ from engines import free_port, needs_engines
 from platform_lib import container
 from platform_lib.errors import ImageError, Unreachable
 
-pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from engines import BASE, ROOT, needs_engines
 
 from platform_lib import container
 
-pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

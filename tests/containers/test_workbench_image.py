@@ -9,7 +9,7 @@ import pytest
 from engines import needs_engines
 from test_app_image import UNWANTED, added_files
 
-pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs_engines, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 MAX_ADDED_BYTES = 1_000_000_000
 """Measured: 0.85 GB, of which pyarrow 160, Debian's git with perl 100, the Kubernetes client 125 MB. JupyterLab,
