@@ -101,3 +101,9 @@ def test_workflows_pin_actions_by_commit() -> None:
             if use[0].startswith("./.github/workflows/"):
                 continue  # a workflow of this very commit
             assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", use[0]) and re.search(r"# v\d+\.\d+", use[1]), use
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Two of one name in two folders cannot be collected together (pytest's default import mode)."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("conftest.py", "__init__.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
