@@ -186,12 +186,12 @@ class Settings(BaseSettings):
 
     # Runs on the cluster (apqx run --on cluster)
     job_namespace: str = Field("apqx-runs", description="Namespace of the Jobs that execute runbooks.")
-    job_image: str = Field("", description="Workbench image by digest; empty: the one the provider built.")
+    job_image: str = Field("", description="Workbench image by digest; empty: that of the git server in the cluster.")
     job_results: str = Field(
         "", description="Where a Job leaves its evidence: s3://bucket/prefix, gs://..., abs://..., or a mounted folder."
     )
     job_secret: str = Field(
-        "", description="Secret in job_namespace whose keys become the Job's environment: storage and git credentials."
+        "", description="Secret in job_namespace whose keys become the Job's environment: the storage's, GIT_TOKEN."
     )
     job_prometheus_url: str = Field(
         "http://prometheus.monitoring.svc:9090", description="Prometheus as pods reach it; empty: as from here."

@@ -17,6 +17,8 @@ API_URL = "https://kubernetes.default.svc"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 MOUNT = "/etc/apqx"
 """Where the order lies in the pod."""
+GIT_TOKEN = "GIT_TOKEN"  # noqa: S105 - the name of a variable
+"""Key of the Secret that holds the token for pushes."""
 _RESULTS = re.compile(r"(?:(?:s3|gs|abs|adl|hdfs)://\S+|/\S+)")
 _IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 _DEPLOYS = frozenset({"02-deploy", "03-observe-rollout", "04-rollback"})
@@ -131,21 +133,12 @@ def make(
             f"results {where or 'nowhere'!r} - expected object storage such as s3://bucket/prefix",
             hint="pass --results, or set APQX_JOB_RESULTS; a pod's own disk is gone with the pod",
         )
-    return Order(
-        id,
-        book,
-        parameters,
-        inside(platform, current),
-        image,
-        where,
-        keys,
-        current.job_namespace,
-        current.job_timeout_s,
-    )
+    there = inside(platform, current, token=f"env:{GIT_TOKEN}" if keys else "")
+    return Order(id, book, parameters, there, image, where, keys, current.job_namespace, current.job_timeout_s)
 
 
-def inside(platform: Platform, current: Settings) -> Platform:
-    """Return a platform's endpoints as pods of its cluster reach them."""
+def inside(platform: Platform, current: Settings, *, token: str = "") -> Platform:
+    """Return a platform's endpoints as pods of its cluster reach them; ``token`` refers to that of git."""
     return replace(
         platform,
         provider="existing",
@@ -156,6 +149,7 @@ def inside(platform: Platform, current: Settings) -> Platform:
         prometheus_ca=None,
         ingress_url=current.job_ingress_url or platform.ingress_url,
         gitops_repo=platform.gitops_url,
+        gitops_token=token,
         argocd_url="",
         argocd_token="",
         argocd_ca=None,

@@ -28,6 +28,7 @@ from platform_lib.model import App, Obj, Plan, Platform, Step, _Table
 from platform_lib.oncluster import manifests, order
 from platform_lib.oncluster.order import Order
 from platform_lib.parameters import AppParameters, validate
+from platform_lib.providers.bootstrap import gitserver
 from platform_lib.rules import manifests as read
 from platform_lib.runbook import resolve
 from platform_lib.settings import settings
@@ -172,11 +173,20 @@ def _order(
         id=f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         book=book,
         parameters=values.model_dump(),
-        image=image or current.job_image,
+        image=image or current.job_image or _workbench(platform),
         results=results,
         secret=secret,
     )
     return told, values.target if isinstance(values, AppParameters) else App()
+
+
+def _workbench(platform: Platform) -> str:
+    """Return the image of the cluster's own git server, which is the workbench's; empty where there is none."""
+    try:
+        found = kube.connect(platform).find(kube.DEPLOYMENTS, gitserver.NAME, gitserver.NAMESPACE)
+    except PlatformError:
+        return ""
+    return read.image_of(found) if found else ""
 
 
 def _check_secret(api: kube.Kube, told: Order) -> None:
