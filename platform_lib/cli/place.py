@@ -82,6 +82,7 @@ def status(as_json: AsJson = False) -> None:
 @commands.command()
 def doctor(
     context: Annotated[str, typer.Option(help="Look at the cluster of this context, not at this machine.")] = "",
+    provider: Annotated[str, typer.Option(help="Whose needs count: embedded, k3d or existing; default: as set.")] = "",
     name: Annotated[
         str, typer.Option("--app", help="Application whose namespace counts for permissions.")
     ] = "sample-app",
@@ -95,7 +96,7 @@ def doctor(
     if context or rbac:
         _cluster_doctor(context, name, rbac, read_only, as_json)
         return
-    facts = doctor_.examine()
+    facts = doctor_.examine(provider=provider)
     if as_json:
         show(facts, as_json)
     else:

@@ -48,25 +48,54 @@ class Report(_Table):
         return all(fact.state != "missing" for fact in self.facts)
 
 
-def report(*, provider: str = "embedded") -> Report:
+def report(*, provider: str = "") -> Report:
     """Return the facts that matter for a provider, as one value that shows itself."""
     return Report(tuple(examine(provider=provider)))
 
 
-def examine(*, provider: str = "embedded") -> list[Fact]:
+def examine(*, provider: str = "") -> list[Fact]:
     """Look at system, programs, packages, ports and state folder.
 
     Args:
-        provider: Whose needs count; only ``embedded`` has any that can be checked here.
+        provider: Whose needs count: ``embedded``, ``k3d`` or ``existing`` (whose cluster ``diagnose`` looks at);
+            empty: that of the settings.
 
     Returns:
         Facts, the most basic first.
     """
-    current = settings(provider=provider)
+    current = settings(**({"provider": provider} if provider else {}))
+    if current.provider != "embedded":
+        own = _k3d(current) if current.provider == "k3d" else []
+        return [Fact("python", "ok", platform.python_version()), _git(), *own, _folder(current), _kubectl()]
     facts = [_system(), Fact("python", "ok", platform.python_version())]
     facts += [_program(tool, current) for tool in tools.TOOLS]
     facts += [_packages(), *_ports(current), _folder(current), _limits(), _kubectl()]
     return facts
+
+
+def _git() -> Fact:
+    """Return where git is."""
+    path = shutil.which("git", path=search_path())
+    return Fact("git", "ok", path) if path else Fact("git", "missing", "not found", "install git")
+
+
+def _k3d(current: Settings) -> list[Fact]:
+    """Return what a k3d cluster needs: docker and its daemon, k3d, ports and disk; the first lack ends the look."""
+    from platform_lib.providers.k3d import checks
+
+    try:
+        seen = checks.look(current)
+    except PlatformError as error:
+        return [Fact("docker and k3d", "missing", error.message, error.hint)]
+    facts = [Fact("docker", "ok", seen.docker), Fact("k3d", "ok", seen.k3d)]
+    facts.append(Fact("cluster", "ok", f"{seen.cluster.name}: {seen.cluster.state}"))
+    if seen.cluster.state != "absent":
+        return facts  # its own ports are taken, by itself
+    try:
+        checks.room(current)
+    except PlatformError as error:
+        return [*facts, Fact("ports and disk", "missing", error.message, error.hint)]
+    return [*facts, Fact("ports and disk", "ok", "free")]
 
 
 def _system() -> Fact:
