@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from platform_lib import guard
 from platform_lib.errors import InvalidInput
-from platform_lib.image import DEFAULT_REPOSITORY
 from platform_lib.model import App, Obj, Plan, Platform, Step
 from platform_lib.providers.base import Release
 from platform_lib.providers.bootstrap import gitserver, repourl
@@ -28,6 +27,8 @@ from platform_lib.wire.git import Repository
 from platform_lib.wire.manifest_edit import write_release
 from platform_lib.wire.secretvalue import resolve
 
+NEVER_BUILT = "sha256:28c0ffc994200394c628877c278dfd560ec2006b4ab0c6214176cbbdd9f664f2"
+"""The digest that ``gitops/workloads/sample-app`` came into the world with; no registry has it."""
 SECRET = "apqx-repository"  # noqa: S105 - the name of a Secret, not a secret
 Progress = Callable[[str], None]
 
@@ -145,10 +146,10 @@ def _write_first_release(found: Repository, release: Release) -> str | None:
 
 
 def _nobody_deployed(path: Path) -> bool:
-    """Return whether a Deployment's file still names the image that it comes with, which no registry has."""
+    """Return whether a Deployment's file still names the image that it came with, which no registry has."""
     objects = manifests.parse_manifests(path.read_text(), path.name)
     images = [manifests.image_of(obj) for obj in objects if manifests.kind(obj) == "Deployment"]
-    return any(image.startswith(f"{DEFAULT_REPOSITORY}@") for image in images)
+    return any(image.endswith(NEVER_BUILT) for image in images)
 
 
 def plan_use(platform: Platform, current: Settings) -> Plan:
