@@ -1,9 +1,12 @@
-"""Commands about one Argo CD Application: wait, diff, preview, tree, explain, terminate, rollback, audit, history."""
+"""Commands about one Argo CD Application: wait, diff, preview, tree, explain, terminate, resume, audit, history.
+
+What changes what runs (deploy, sync, rollback) has a command of its own in ``apps``.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -137,46 +140,6 @@ def terminate(
         outcome = inspection.terminate(
             platform, target, clean_hooks=clean_hooks, timeout_s=timeout_s, progress=progress
         )
-    finish(outcome, as_json)
-
-
-@app.command()
-def rollback(
-    name: Name = "sample-app",
-    to: Annotated[str | None, typer.Option(help="Commit or version to return to; default: the last good one.")] = None,
-    method: Annotated[Literal["revert", "history"], typer.Option(help="git revert, or Argo CD's history.")] = "revert",
-    then: Annotated[
-        Literal["stay", "revert", "resume"],
-        typer.Option(help="After history: stay paused, revert git and resume, or resume (syncs forward)."),
-    ] = "stay",
-    prune: Annotated[bool, typer.Option(help="With history: delete what the old revision does not have.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and what would change, and stop.")] = False,
-    timeout_s: TimeoutS = 120.0,
-    as_json: AsJson = False,
-) -> None:
-    """Return to an earlier revision under automation in one command: pause, roll back, verify, revert git, resume."""
-    from platform_lib import inspection, lock
-    from platform_lib import rollback as rollback_
-
-    platform, target = _target(name)
-    if dry_run:
-        show(inspection.preview_rollback(platform, target, to=to, method=method, prune=prune), as_json)
-        return
-    with steps(as_json) as progress, lock.exclusive(platform.home, purpose=f"rollback {name}"):
-        outcome = rollback_.rollback(
-            platform,
-            target,
-            to=to,
-            method=method,
-            prune=prune,
-            resume=method == "history" and then == "resume",
-            timeout_s=timeout_s,
-            progress=progress,
-        )
-        if method == "history" and then == "revert":
-            show(outcome, as_json)
-            back = outcome.figures["to_commit"]
-            outcome = rollback_.rollback(platform, target, to=back, timeout_s=timeout_s, progress=progress)
     finish(outcome, as_json)
 
 

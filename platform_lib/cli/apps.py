@@ -98,24 +98,64 @@ def sync(
 @commands.command()
 def rollback(
     name: AppName = "sample-app",
-    to: Annotated[str | None, typer.Option(help="Commit to return to; default: the last good one.")] = None,
+    to: Annotated[str | None, typer.Option(help="Commit or version to return to; default: the last good one.")] = None,
     method: Annotated[Literal["revert", "history"], typer.Option(help="git revert, or Argo CD's history.")] = "revert",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    row: Annotated[
+        int | None, typer.Option(min=0, help="With history: this row, without asking git (several sources).")
+    ] = None,
+    then: Annotated[
+        Literal["stay", "revert", "resume"],
+        typer.Option(help="After history: stay paused, revert git and resume, or resume (syncs forward)."),
+    ] = "stay",
+    prune: Annotated[bool, typer.Option(help="With history: delete what the old revision does not have.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and what would change, and stop.")] = False,
     timeout_s: TimeoutS = 120.0,
     as_json: AsJson = False,
 ) -> None:
-    """Return an application to an earlier revision."""
-    from platform_lib import cluster, lock
+    """Return an application to an earlier revision, also under automation: git revert, or pause and redeploy."""
+    from platform_lib import cluster, inspection, lock
     from platform_lib import rollback as rollback_
 
-    platform, target = cluster.connect(), target_of(name)
-    plan = rollback_.plan_rollback(platform, target, to=to, method=method)
+    _check_rollback(to, method, row, then, prune)
+    platform = cluster.connect()
+    target = inspection.app_of(platform, name)
     if dry_run:
-        show(plan, as_json)
+        if row is not None:
+            show(rollback_.plan_to_row(platform, target, history_id=row, prune=prune), as_json)
+        else:
+            show(inspection.preview_rollback(platform, target, to=to, method=method, prune=prune), as_json)
         return
+    last: dict[str, Any] = {"prune": prune, "resume": then == "resume", "timeout_s": timeout_s}
     with steps(as_json) as progress, lock.exclusive(platform.home, purpose=f"rollback {name}"):
-        outcome = rollback_.rollback(platform, target, to=to, method=method, timeout_s=timeout_s, progress=progress)
+        last["progress"] = progress
+        if row is not None:
+            outcome = rollback_.to_row(platform, target, history_id=row, **last)
+        else:
+            outcome = rollback_.rollback(platform, target, to=to, method=method, **last)
+        if then == "revert":
+            show(outcome, as_json)
+            back = outcome.figures["to_commit"]
+            outcome = rollback_.rollback(platform, target, to=back, timeout_s=timeout_s, progress=progress)
     finish(outcome, as_json)
+
+
+def _check_rollback(to: str | None, method: str, row: int | None, then: str, prune: bool) -> None:
+    """Refuse options that mean nothing together, before anything is asked.
+
+    Raises:
+        InvalidInput: Names both.
+    """
+    from platform_lib.errors import InvalidInput
+
+    by_history = {"--row": row is not None, "--then": then != "stay", "--prune": prune}
+    lost = [option for option, given in by_history.items() if given]
+    if method != "history" and lost:
+        raise InvalidInput(f"{lost[0]} - given with --method {method}, expected --method history", hint="add it")
+    if row is not None and (to or then == "revert"):
+        other = "--to" if to else "--then revert"
+        raise InvalidInput(
+            f"--row {row} - given with {other}, expected one of them", hint="a row is deployed without asking git"
+        )
 
 
 @commands.command()

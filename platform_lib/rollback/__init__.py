@@ -8,13 +8,14 @@ when a version has to go, and rehearses it: ``platform_lib.gate``.
 
 from platform_lib.rollback.act import headline, rollback
 from platform_lib.rollback.choice import Method, plan_rollback, targets
-from platform_lib.rollback.redeploy import to_row
+from platform_lib.rollback.redeploy import plan_to_row, to_row
 from platform_lib.sync import resume
 
 __all__ = [
     "Method",
     "headline",
     "plan_rollback",
+    "plan_to_row",
     "resume",
     "rollback",
     "targets",

@@ -14,13 +14,14 @@ from datetime import datetime
 from typing import Any
 
 from platform_lib import journal, sync
-from platform_lib.errors import RollbackRefused, SyncFailed
-from platform_lib.model import App, Obj, Outcome, Platform, joined
+from platform_lib.errors import PlatformError, RollbackRefused, SyncFailed, UndoFailed
+from platform_lib.model import App, Obj, Outcome, Plan, Platform, Step, joined
 from platform_lib.operation import operation
 from platform_lib.rules import application as rules
 from platform_lib.rules import manifests, workload
 from platform_lib.rules.history import Candidate
-from platform_lib.wait import Deadline, monotonic, now
+from platform_lib.rules.syncchecks import PAUSED_ANNOTATION
+from platform_lib.wait import Deadline, monotonic, now, uninterrupted
 from platform_lib.wire import argocd
 from platform_lib.wire.argocd import View
 from platform_lib.wire.git import repository
@@ -65,7 +66,32 @@ def by_history(
     paused = _deploy(platform, app, row, timeout_s=timeout_s, prune=prune, progress=progress)
     repo = repository(platform)
     same = repo.same_content(revision.sha, repo.head(), app.path)
-    return _afterwards(platform, paused, same, resume, progress)
+    return _afterwards(platform, app, paused, same, resume, progress)
+
+
+def plan_to_row(platform: Platform, app: App, *, history_id: int | None = None, prune: bool = False) -> Plan:
+    """Say what ``to_row`` would do, without doing it.
+
+    Args:
+        platform: Where.
+        app: What.
+        history_id: Row; None for the one before the newest.
+        prune: Delete objects that the old revision does not have.
+
+    Raises:
+        RollbackRefused: There is no such row.
+    """
+    row = _row(argocd.read(platform, app), history_id)
+    names = joined([*argocd.parents(platform, app), app.application_name])
+    pruned = "objects that it does not have are deleted" if prune else "nothing is pruned"
+    steps = (
+        Step("pause", names, "Argo CD refuses a rollback under automation, and parents would heal the pause"),
+        Step("rollback", row.said, f"deployed again; {NO_HOOKS}; {pruned}"),
+        Step("wait", f"Deployment/{app.name}", "until every pod runs the old version and is ready"),
+        Step("keep paused", names, "git still says the newer one: resuming would sync forward to it"),
+    )
+    inputs = {"app": app.name, "row": row.history_id, "to": row.revision, "prune": prune}
+    return Plan(f"roll back {app.name} to {row.said}", steps, inputs)
 
 
 @operation("rollback to row")
@@ -102,7 +128,7 @@ def to_row(
     row = _row(sync.ready(platform, app).application, history_id)
     journal.current().append("rollback", "decision", app.name, to=row.revision, method="history")
     paused = _deploy(platform, app, row, timeout_s=timeout_s, prune=prune, progress=said)
-    automation = _afterwards(platform, paused, False, resume, said)
+    automation = _afterwards(platform, app, paused, False, resume, said)
     return _outcome(app, row, automation, started)
 
 
@@ -158,8 +184,9 @@ def _deploy(
         _wait_idle(platform, app, deadline, progress)
         identity = argocd.request_rollback(platform, app, history_id=row.history_id, prune=prune)
         _wait_rolled_back(platform, app, identity, row, deadline, progress)
-    except BaseException:
-        _resume(platform, paused)
+    except BaseException as error:
+        with uninterrupted():
+            _put_back(platform, paused, error)
         raise
     return paused
 
@@ -169,23 +196,43 @@ def _name(one: App | str) -> str:
     return one if isinstance(one, str) else one.application_name
 
 
-def _resume(platform: Platform, paused: list[App | str]) -> None:
-    """Switch automation on again, the innermost first: a parent would overwrite what it finds."""
+def _put_back(platform: Platform, paused: list[App | str], error: BaseException) -> None:
+    """Switch automation on again after a failure, the innermost first: a parent would overwrite what it finds.
+
+    Raises:
+        UndoFailed: It could not be switched on everywhere; names where not.
+    """
+    left = []
     for one in reversed(paused):
-        argocd.resume_automation(platform, one)
+        try:
+            argocd.resume_automation(platform, one)
+        except PlatformError as why:
+            left.append((_name(one), why.message))
+    if left:
+        names = joined(name for name, _ in left)
+        raise UndoFailed(
+            f"automation of {names} - stays paused after a rollback that failed ({error}): {left[0][1]}",
+            hint=f"when the API answers again: apqx app resume {left[0][0]}",
+        ) from error
 
 
-def _afterwards(platform: Platform, paused: list[App | str], same: bool, resume: bool, progress: Progress) -> str:
-    """Resume automation where git holds the same content, or where that was asked for; say what became of it."""
-    if not paused:
+def _afterwards(
+    platform: Platform, app: App, paused: list[App | str], same: bool, resume: bool, progress: Progress
+) -> str:
+    """Resume automation where git holds the same content, or where that was asked for; say what became of it.
+
+    An earlier rollback of ours may have paused it: that counts like a pause of this one.
+    """
+    if not paused and PAUSED_ANNOTATION not in manifests.annotations(argocd.read(platform, app)):
         return "unchanged"
     if same or resume:
-        _resume(platform, paused)
+        sync.resume(platform, app)
         if not same:
             progress("automation resumed as asked: Argo CD now syncs forward to what git says")
         return "resumed"
-    progress("automation stays paused: git still names the bad version; correct git, then resume")
-    return "paused (git still names the other version; after correcting git call rollback.resume)"
+    way_on = f"correct git, then apqx app resume {app.name}"
+    progress(f"automation stays paused, because git still names the other version: {way_on}")
+    return f"paused (git still names the other version: {way_on})"
 
 
 def _wait_idle(platform: Platform, app: App, deadline: Deadline, progress: Progress) -> None:
@@ -199,7 +246,8 @@ def _wait_idle(platform: Platform, app: App, deadline: Deadline, progress: Progr
                 argocd.terminate(platform, app)
             progress(rules.describe(found))
             if deadline.expired():
-                raise deadline.fail(f"{app.name} without an operation", rules.describe(found))
+                hint = f"end it with apqx app terminate {app.name}; apqx app explain says what it waits for"
+                raise deadline.fail(f"{app.name} without an operation", rules.describe(found), hint=hint)
             view.wait(min(_LOOK_S, max(deadline.left_s, 0.01)))
 
 

@@ -122,14 +122,14 @@ def _named(found: Sequence[Candidate], to: str, need_history: bool) -> Candidate
         known = joined(f"{c.revision.sha[:7]} ({c.revision.version})" for c in found[:8])
         raise NoRollbackTarget(
             f"rollback - {to} is no commit or version of this application, expected one of {known}",
-            hint="see apqx rollback --list",
+            hint="see apqx app history NAME",
         )
     usable = [c for c in matching if not c.refused or "rolled back by" in c.refused]
     usable = [c for c in usable if c.history_id is not None or not need_history]
     if not usable:
         why = matching[0].refused or _NOT_DEPLOYED
         raise RollbackRefused(
-            f"rollback - {to} cannot be the target: {why}", hint="choose another revision, see apqx rollback --list"
+            f"rollback - {to} cannot be the target: {why}", hint="choose another revision, see apqx app history NAME"
         )
     return usable[0]
 

@@ -16,9 +16,9 @@ from platform_lib.model import Obj
 from platform_lib.rules import application as rules
 from platform_lib.rules import manifests
 from platform_lib.rules.manifests import ObjectKey
+from platform_lib.rules.syncchecks import PAUSED_ANNOTATION, SKIP_ANNOTATION
 from platform_lib.rules.workload import parse_time
 
-PAUSED_ANNOTATION = "apqx.dev/automation-paused"
 _WAITING = re.compile(
     r"waiting for (?P<what>completion of hook|healthy state of|deletion of hook|deletion of|pruning confirmation of) "
     r"(?P<group>[^/\s]*)/(?P<kind>[^/\s]+)/(?P<name>\S+)(?: and (?P<more>\d+) more)?"
@@ -153,8 +153,8 @@ def _automation(application: Obj, at: datetime, parents: tuple[str, ...]) -> Ite
     """Why automation does nothing although there is something to do; in the order of the controller's decision."""
     name, status = manifests.name(application), manifests.status(application)
     policy = (manifests.spec(application).get("syncPolicy") or {}).get("automated")
-    if manifests.annotations(application).get("argocd.argoproj.io/skip-reconcile") == "true":
-        yield Finding("reconciling is off", "annotation argocd.argoproj.io/skip-reconcile", "remove the annotation")
+    if manifests.annotations(application).get(SKIP_ANNOTATION) == "true":
+        yield Finding("reconciling is off", f"annotation {SKIP_ANNOTATION}", "remove the annotation")
     differs = (status.get("sync") or {}).get("status") == "OutOfSync"
     if not rules.automated(application) and (policy is not None or (differs and not rules.busy(application))):
         yield _paused(application, policy)
@@ -175,7 +175,7 @@ def _paused(application: Obj, policy: dict[str, Any] | None) -> Finding:
     since = manifests.annotations(application).get(PAUSED_ANNOTATION)
     if since and policy is not None:
         detail = f"paused by a rollback of apqx at {since}"
-        return Finding("automation is off", detail, "correct git, then apqx app resume")
+        return Finding("automation is off", detail, f"correct git, then apqx app resume {manifests.name(application)}")
     if policy is not None:
         return Finding("automation is off", "somebody set automated.enabled to false", "set it back, or sync by hand")
     return Finding("automation is off", "the Application has no automated policy", "sync by hand: apqx sync")

@@ -87,7 +87,7 @@ def _sources(facts: Facts, change: Change) -> Iterator[Refusal]:
         urls = joined(str(source.get("repoURL") or source.get("chart")) for source in found)
         yield Refusal(
             f"has {len(found)} sources ({urls}), a {change} by commit needs one",
-            "commit by hand and use apqx sync; back goes apqx rollback --method history",
+            "commit by hand and use apqx sync; back goes apqx rollback --method history --row ID",
         )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from platform_lib import journal
-from platform_lib.errors import InvalidInput, Locked
+from platform_lib.errors import InvalidInput, Locked, NotFound
 from platform_lib.model import App, AppState, Obj, Outcome, Platform
 from platform_lib.operation import operation
 from platform_lib.rules import application as rules
-from platform_lib.rules import syncchecks
-from platform_lib.rules.syncchecks import Facts
+from platform_lib.rules import manifests, syncchecks
+from platform_lib.rules.syncchecks import PAUSED_ANNOTATION, Facts
 from platform_lib.sync.reading import LOOK_AGAIN_S, Progress, follow, refresh
 from platform_lib.sync.ready import facts_of, ready
 from platform_lib.sync.stopping import clear_the_way
@@ -194,15 +194,42 @@ def _start(
 def resume(platform: Platform, app: App) -> list[str]:
     """Switch on again the automation that a rollback by history paused; Argo CD then syncs to what git says.
 
+    A parent stays paused while another of its Applications is: it would switch that one on too, and so deploy again
+    what was rolled back there.
+
     Returns:
         The Applications that were resumed; those that somebody else paused stay paused.
     """
     above = argocd.parents(platform, app)
     resumed = [app.application_name] if argocd.resume_automation(platform, app) else []
-    resumed += [name for name in reversed(above) if argocd.resume_automation(platform, name)]
+    for name in reversed(above):
+        held = _paused_below(platform, name)
+        if held:
+            journal.current().append("argocd", "automation stays paused", name, because=held)
+        elif argocd.resume_automation(platform, name):
+            resumed.append(name)
     if resumed:
         journal.current().append("argocd", "automation resumed", app.name, applications=resumed)
     return resumed
+
+
+def _paused_below(platform: Platform, parent: str) -> list[str]:
+    """Return the Applications below one of ours that a rollback by history still holds; none where it is not paused."""
+    application = argocd.read(platform, parent)
+    if PAUSED_ANNOTATION not in manifests.annotations(application):
+        return []
+    found = []
+    for row in manifests.status(application).get("resources") or []:
+        if (row.get("group"), row.get("kind")) != ("argoproj.io", "Application"):
+            continue
+        elsewhere = row.get("namespace") not in (None, "", platform.argocd_namespace)
+        name = f"{row['namespace']}_{row['name']}" if elsewhere else str(row["name"])
+        try:
+            child = argocd.read(platform, name)
+        except NotFound:
+            continue  # it is gone: nothing to hold back
+        found += [name] if PAUSED_ANNOTATION in manifests.annotations(child) else []
+    return found
 
 
 def _request_when_free(platform: Platform, app: App, revision: str, deadline: Deadline, progress: Progress) -> str:

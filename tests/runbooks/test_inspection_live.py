@@ -269,12 +269,14 @@ def test_one_command_rolls_back_under_automation_reverts_git_and_resumes(live: d
     platform, app = cluster.connect(), App()
     before = sync.state(platform, app).images
     deploy.deploy(platform, app, image=image.build(version="1.0.9").reference, version="1.0.9")
-    said = json.loads(run("rollback", app.name, "--method", "history", "--dry-run", "--json").output)
+    said = json.loads(
+        CliRunner().invoke(cli, ["rollback", app.name, "--method", "history", "--dry-run", "--json"]).output
+    )
     assert [step["action"] for step in said["plan"]["steps"]] == ["pause", "rollback", "wait", "keep paused"]
     (changed,) = [one for one in said["diff"]["objects"] if one["change"] == "change"]
     paths = [field["path"] for field in changed["fields"]]
     assert ".spec.template.spec.containers[name=sample-app].image" in paths
-    done = run("rollback", app.name, "--method", "history", "--then", "revert")
+    done = CliRunner().invoke(cli, ["rollback", app.name, "--method", "history", "--then", "revert"])
     assert done.exit_code == 0, done.output
     found = argocd.read(platform, app)
     assert found["spec"]["syncPolicy"]["automated"].get("enabled") is not False, "automation is on again"
