@@ -30,6 +30,7 @@ from platform_lib.oncluster.order import Order
 from platform_lib.parameters import AppParameters, validate
 from platform_lib.providers.bootstrap import gitserver
 from platform_lib.rules import manifests as read
+from platform_lib.rules import workload
 from platform_lib.runbook import resolve
 from platform_lib.settings import settings
 from platform_lib.wait import Deadline, now, uninterrupted, until
@@ -56,6 +57,8 @@ _GVR = {
 START_S = 300.0
 """From the Job to a running container: pulling the workbench image is most of it."""
 GONE_S = 150.0
+BEGUN_S = 300.0
+"""Rights without a Job that are younger belong to a run that is being created; clocks may differ by less than this."""
 _STUCK = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 
 
@@ -205,14 +208,23 @@ def _check_secret(api: kube.Kube, told: Order) -> None:
 
 
 def _sweep(api: kube.Kube, namespace: str, said: Progress) -> None:
-    """Remove rights whose Job is gone: left by a submitter that died."""
+    """Remove rights whose Job is gone: left by a submitter that died.
+
+    Young ones are left: they are created before their Job, and another submitter may be at it just now.
+    """
     jobs = {read.labels(job).get(manifests.LABEL) for job in api.list(JOBS, namespace)[0]}
     for gvr in (gvr for kind, gvr in _GVR.items() if kind != "Job"):
         with contextlib.suppress(Forbidden):
             for one in api.list(gvr, labels=manifests.LABEL)[0]:
-                if read.labels(one).get(manifests.LABEL) not in jobs:
+                if read.labels(one).get(manifests.LABEL) not in jobs and _old(one):
                     said(f"removing {read.name(one)}, left by a run that died")
                     _delete(api, gvr, one)
+
+
+def _old(one: Obj) -> bool:
+    """Return whether an object is so old that nobody is still about to create its Job."""
+    made = workload.parse_time(read.metadata(one).get("creationTimestamp"))
+    return made is None or (now() - made).total_seconds() > BEGUN_S
 
 
 @contextlib.contextmanager
