@@ -271,6 +271,12 @@ def docker_version(words: list[str], _state: dict[str, Any]) -> None:
     print("28.2.2 28.2.2" if "Client" in option(words, "--format") else "28.2.2")
 
 
+def docker_buildx() -> None:
+    if "buildx" in faults():
+        fail("docker: 'buildx' is not a docker command.\nSee 'docker --help'")
+    print("github.com/docker/buildx v0.24.0")
+
+
 def docker_inspect(words: list[str], state: dict[str, Any]) -> None:
     if words[-1] not in state["images"]:
         fail(f"Error response from daemon: No such image: {words[-1]}")
@@ -329,7 +335,7 @@ def docker_ps(words: list[str], state: dict[str, Any]) -> None:
 DOCKER = {
     "version": docker_version,
     "info": lambda _words, _state: print(faults().get("root", str(HERE))),
-    "buildx": lambda _words, _state: print("github.com/docker/buildx v0.24.0"),
+    "buildx": lambda _words, _state: docker_buildx(),
     "image inspect": docker_inspect,
     "pull": docker_pull,
     "build": docker_build,

@@ -371,6 +371,26 @@ def test_a_disk_without_room(machine: Machine, monkeypatch: pytest.MonkeyPatch) 
     assert "docker system df" in refused(machine, errors.BootstrapFailed, "GiB free, want").hint
 
 
+def test_a_docker_that_cannot_build_the_images(machine: Machine) -> None:
+    machine.faults(buildx="absent")
+    assert "docker-buildx-plugin" in refused(machine, errors.ToolMissing, "has no buildx").hint
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("APQX_GIT_URL", "https://localhost/you/apqx.git", "unknown inside a cluster"),
+        ("APQX_GIT_URL", "git@git.example.com:you/apqx.git", "expected a key for Argo CD"),
+        ("APQX_ARGOCD_MANIFESTS", "/nonexistent/install.yaml", "No such file"),
+    ],
+)
+def test_what_the_bootstrap_would_refuse_is_refused_before_there_is_a_cluster(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    refused(machine, errors.InvalidInput, said)
+
+
 @pytest.mark.parametrize(
     ("stderr", "said"),
     [

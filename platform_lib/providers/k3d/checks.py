@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from platform_lib.errors import BootstrapFailed, GuardRefused, InvalidInput
-from platform_lib.providers import preflight
+from platform_lib.model import Platform
+from platform_lib.providers import preflight, tools
 from platform_lib.providers.k3d import clusters, config, programs
 from platform_lib.providers.k3d.clusters import Seen
 from platform_lib.providers.state import Layout
@@ -82,6 +83,24 @@ def room(current: Settings) -> None:
                 port=port,
             ) from error
     _disk(Path(programs.docker("info", "--format", "{{.DockerRootDir}}").strip()))
+
+
+def means(current: Settings, platform: Platform) -> None:
+    """Make sure that a cluster, once it is there, can become the platform; said before minutes were spent on it.
+
+    Raises:
+        ToolMissing: No git, or a docker that cannot build the Dockerfile.
+        InvalidInput, GitError, Unreachable: ``git_url`` or ``argocd_manifests`` cannot be used.
+    """
+    from platform_lib import container
+    from platform_lib.providers.bootstrap import gitsource, release
+
+    tools.require("git", current)
+    container.engine("docker")
+    if current.argocd_manifests is not None:
+        release.read(current, release.PINNED[current.argocd_flavor])
+    if current.git_url:
+        gitsource.check(gitsource.of(platform, current), current, "")
 
 
 def _disk(root: Path) -> None:

@@ -147,6 +147,7 @@ class K3d(Limited):
         checks.ours(seen, self.layout, self.settings)
         if seen.state == "absent":
             checks.room(self.settings)
+            checks.means(self.settings, self.platform)
         return seen
 
     def _bring_up(self, stages: Stages, deadline: Deadline, before: Seen) -> Outcome:
