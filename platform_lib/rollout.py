@@ -103,7 +103,7 @@ class Watch:
         self._wanted: Callable[[str], bool] = bool
         self._lock = threading.Lock()
         self._view = sync.follow(platform, app, on_event=self._event)
-        deployment = sync.deployment(platform, app)
+        deployment = sync.require_own_pods(platform, app)
         self.old_version = manifests.version_of(deployment or {})
 
     def __enter__(self) -> Watch:

@@ -18,14 +18,14 @@ from platform_lib.errors import PlatformError, RollbackRefused, SyncFailed, Undo
 from platform_lib.model import App, Obj, Outcome, Plan, Platform, Step, joined
 from platform_lib.operation import operation
 from platform_lib.rules import application as rules
-from platform_lib.rules import manifests, workload
+from platform_lib.rules import manifests
 from platform_lib.rules.history import Candidate
 from platform_lib.rules.syncchecks import PAUSED_ANNOTATION
 from platform_lib.wait import Deadline, monotonic, now, uninterrupted
 from platform_lib.wire import argocd
 from platform_lib.wire.argocd import View
 from platform_lib.wire.git import repository
-from platform_lib.wire.kube import APPLICATIONS, DEPLOYMENTS
+from platform_lib.wire.kube import APPLICATIONS, DEPLOYMENTS, PODS
 
 Progress = Callable[[str], None]
 _LOOK_S = 1.0
@@ -262,7 +262,7 @@ def _wait_rolled_back(
             gone = _gone(found, identity)
             missing_since = (missing_since or monotonic()) if gone else None
             lost = gone if missing_since is not None and monotonic() - missing_since >= _LOST_AFTER_S else ""
-            done, failed, seen = _rolled_back(view, app, found, identity, row)
+            done, failed, seen = _rolled_back(platform, view, app, found, identity, row)
             if seen != said:
                 progress(seen)
             said = seen
@@ -286,10 +286,10 @@ def _gone(application: Obj, identity: str) -> str:
     return f"our rollback was {fate.kind}: {fate.said}" if fate.kind in ("replaced", "lost") else ""
 
 
-def _rolled_back(view: View, app: App, found: Obj, identity: str, row: Row) -> rules.Judgement:
+def _rolled_back(platform: Platform, view: View, app: App, found: Obj, identity: str, row: Row) -> rules.Judgement:
     """Judge a rollback by history: our operation first, then the Deployment."""
     deployment = view.find(DEPLOYMENTS, app.name)
-    progress = workload.rollout_progress(deployment)
+    progress = sync.pods_progress(platform, app, deployment, view.items(PODS))
     trouble = view.trouble()
     seen = f"{rules.describe(found)}; {progress.seen}" + (f" ({trouble})" if trouble else "")
     if not rules.carries(found, identity):

@@ -71,6 +71,30 @@ def rollout_progress(deployment: Obj | None) -> Progress:
     return Progress(updated >= wanted and total == updated and available >= updated, "", seen)
 
 
+def takes_over(rollout: Obj, deployment: str) -> bool:
+    """Tell whether a Rollout of Argo Rollouts owns the pods that a Deployment describes (``workloadRef``)."""
+    reference = manifests.spec(rollout).get("workloadRef") or {}
+    return (reference.get("kind"), reference.get("name")) == ("Deployment", deployment)
+
+
+def canary_progress(rollout: Obj, deployment: Obj) -> Progress:
+    """Judge whether a Rollout runs the latest template of the Deployment that it took over.
+
+    Source: Argo Rollouts v1.9.0, utils/rollout/rolloututil.go (GetRolloutPhase, IsFullyPromoted).
+    """
+    name, status = manifests.name(rollout), manifests.status(rollout)
+    phase, message = str(status.get("phase") or "Progressing"), str(status.get("message") or "")
+    steps = ((manifests.spec(rollout).get("strategy") or {}).get("canary") or {}).get("steps") or []
+    step = f", step {int(status.get('currentStepIndex') or 0)} of {len(steps)}" if steps else ""
+    seen = f"Rollout/{name} owns the pods of Deployment/{manifests.name(deployment)}: {phase} {message}".strip() + step
+    observed = (status.get("observedGeneration"), status.get("workloadObservedGeneration"))
+    wanted = (manifests.generation(rollout), manifests.generation(deployment))
+    if any(int(at or 0) < generation for at, generation in zip(observed, wanted, strict=True)):
+        return Progress(False, "", f"{seen}; latest change not seen yet")
+    failed = f"Rollout/{name} is Degraded: {message or 'no message'}" if phase == "Degraded" else ""
+    return Progress(phase == "Healthy" and status.get("stableRS") == status.get("currentPodHash"), failed, seen)
+
+
 def pod_state(pod: Obj) -> PodState:
     """Reduce a pod to what an operator looks at; ``reason`` is empty when nothing is wrong."""
     statuses = container_statuses(pod)

@@ -6,7 +6,18 @@ it, ``waiting`` judges it, ``stopping`` ends an operation that stands in the way
 """
 
 from platform_lib.sync.act import reach, resume, sync
-from platform_lib.sync.reading import NAME_LABEL, Progress, compare, deployment, follow, history, refresh, state
+from platform_lib.sync.reading import (
+    NAME_LABEL,
+    Progress,
+    compare,
+    deployment,
+    follow,
+    history,
+    pods_progress,
+    refresh,
+    require_own_pods,
+    state,
+)
 from platform_lib.sync.ready import ready
 from platform_lib.sync.stopping import stop
 from platform_lib.sync.waiting import Wanted, wait_synced
@@ -19,9 +30,11 @@ __all__ = [
     "deployment",
     "follow",
     "history",
+    "pods_progress",
     "reach",
     "ready",
     "refresh",
+    "require_own_pods",
     "resume",
     "state",
     "stop",

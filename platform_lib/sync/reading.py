@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from platform_lib.errors import SyncFailed
+from platform_lib.errors import InvalidInput, SyncFailed
 from platform_lib.model import App, AppState, Obj, Platform, joined
 from platform_lib.rules import application as rules
-from platform_lib.rules import manifests
+from platform_lib.rules import manifests, workload
 from platform_lib.wait import Deadline, monotonic, now
 from platform_lib.wire import argocd
 from platform_lib.wire.argocd import View
@@ -39,6 +39,42 @@ def state(platform: Platform, app: App) -> AppState:
 def deployment(platform: Platform, app: App) -> Obj | None:
     """Return the application's Deployment, or None when it is absent."""
     return argocd.door(platform, app).deployment(app)
+
+
+def pods_progress(platform: Platform, app: App, deployment: Obj | None, pods: Iterable[Obj]) -> workload.Progress:
+    """Say how far an application's pods are: by its Deployment, or by the Rollout that took them over.
+
+    A Deployment that wants no pods is done at once; where pods of the application run all the same, that is no answer.
+    """
+    found = workload.rollout_progress(deployment)
+    if deployment is None or manifests.replicas(deployment):
+        return found
+    rollout = argocd.door(platform, app).rollout(app)
+    if rollout is not None:
+        return workload.canary_progress(rollout, deployment)
+    others = sum(not manifests.deleting(pod) for pod in pods)
+    if not others:
+        return found
+    who = "somebody else owns them (a Rollout that cannot be read?)"
+    return found._replace(done=False, seen=f"{found.seen}; {others} pods run all the same: {who}")
+
+
+def require_own_pods(platform: Platform, app: App) -> Obj | None:
+    """Return the Deployment that is to be measured; refuse one whose pods belong to a Rollout of Argo Rollouts.
+
+    Raises:
+        InvalidInput: Names the Rollout.
+    """
+    found = deployment(platform, app)
+    rollout = argocd.door(platform, app).rollout(app) if found and not manifests.replicas(found) else None
+    if rollout is not None:
+        raise InvalidInput(
+            f"{app.name} - Rollout/{manifests.name(rollout)} owns its pods and its Deployment wants none, "
+            "expected a Deployment with pods of its own",
+            hint="its canary is judged by its own analysis: deploy without a gate, sync waits for the Rollout; "
+            "or switch the add-on argo-rollouts off (docs/addons.md, Canary)",
+        )
+    return found
 
 
 def refresh(platform: Platform, app: App, *, hard: bool = False) -> None:

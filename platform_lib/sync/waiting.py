@@ -14,7 +14,7 @@ from platform_lib.errors import GitError, Locked, SyncFailed
 from platform_lib.model import App, AppState, Obj, Platform, joined
 from platform_lib.rules import application as rules
 from platform_lib.rules import manifests, workload
-from platform_lib.sync.reading import LOOK_AGAIN_S, Progress, Refreshing, follow
+from platform_lib.sync.reading import LOOK_AGAIN_S, Progress, Refreshing, follow, pods_progress
 from platform_lib.sync.stopping import clear_the_way
 from platform_lib.wait import Deadline, monotonic, now
 from platform_lib.wire import argocd
@@ -66,7 +66,7 @@ def wait_synced(
     since, said = since or now(), progress or (lambda _line: None)
     wanted: Target = Wanted(repository(platform), app, revision) if revision else AnyCommit()
     with follow(platform, app) as view:
-        look = _Look(view, app, wanted, since, frozenset(known), _Own(operation))
+        look = _Look(platform, view, app, wanted, since, frozenset(known), _Own(operation))
         return _until(platform, app, look, revision, Deadline(timeout_s), supersede, said)
 
 
@@ -228,6 +228,7 @@ class _Look:
     """Judges what a view shows: Argo CD first, then the Deployment and its pods.
 
     Args:
+        platform: Where.
         view: Open view.
         app: What.
         wanted: Which revisions count.
@@ -237,9 +238,16 @@ class _Look:
     """
 
     def __init__(
-        self, view: View, app: App, wanted: Target, since: datetime, known: frozenset[tuple[str, str]], own: _Own
+        self,
+        platform: Platform,
+        view: View,
+        app: App,
+        wanted: Target,
+        since: datetime,
+        known: frozenset[tuple[str, str]],
+        own: _Own,
     ) -> None:
-        self.view, self.app, self.wanted, self.own = view, app, wanted, own
+        self._platform, self.view, self.app, self.wanted, self.own = platform, view, app, wanted, own
         self._since, self._known = since, known
 
     def judge(self) -> rules.Judgement:
@@ -280,9 +288,10 @@ class _Look:
         if self.wanted.image and image != self.wanted.image:
             text = f"{found.seen}; Deployment/{self.app.name} names {image[-12:]} still"
             return rules.Judgement(False, "", text)
-        rollout = workload.rollout_progress(deployment)
+        pods = self.view.items(PODS)
+        rollout = pods_progress(self._platform, self.app, deployment, pods)
         seen = f"{found.seen}; {rollout.seen}"
-        failures = workload.pod_failures(self.view.items(PODS), image=image, since=self._since)
+        failures = workload.pod_failures(pods, image=image, since=self._since)
         if failures:
             seen += f" [{joined(str(failure) for failure in failures[:3])}]"
         hopeless = workload.hopeless(failures)

@@ -21,6 +21,7 @@ from platform_lib.wire.kubetransport import transport
 
 APPLICATIONS = "argoproj.io/v1alpha1/applications"
 DEPLOYMENTS = "apps/v1/deployments"
+ROLLOUTS = "argoproj.io/v1alpha1/rollouts"
 EVENTS = "v1/events"
 NODES = "v1/nodes"
 PODS = "v1/pods"

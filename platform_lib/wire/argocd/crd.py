@@ -14,11 +14,11 @@ from uuid import uuid4
 from platform_lib.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from platform_lib.model import App, Obj
 from platform_lib.rules import application as rules
-from platform_lib.rules import manifests, syncrequest
+from platform_lib.rules import manifests, syncrequest, workload
 from platform_lib.rules.syncrequest import SyncRequest
 from platform_lib.wire.argocd.door import Change, OnEvent
 from platform_lib.wire.follow import Follow, Topic
-from platform_lib.wire.kube import APPLICATIONS, DEPLOYMENTS, JSON_PATCH, PODS, Kube
+from platform_lib.wire.kube import APPLICATIONS, DEPLOYMENTS, JSON_PATCH, PODS, ROLLOUTS, Kube
 
 PROJECTS = "argoproj.io/v1alpha1/appprojects"
 CONTROLLER = "argocd-application-controller"
@@ -143,6 +143,14 @@ class KubernetesDoor:
     def deployment(self, app: App) -> Obj | None:
         """Return the application's Deployment."""
         return self._kube.find(DEPLOYMENTS, app.name, app.namespace)
+
+    def rollout(self, app: App) -> Obj | None:
+        """Return the Rollout of Argo Rollouts that took the Deployment's pods over, None where none can be seen."""
+        try:
+            found, _ = self._kube.list(ROLLOUTS, app.namespace)
+        except (Forbidden, NotFound):
+            return None  # not installed, or not to be read: then pods without an owner are all that can be seen
+        return next((one for one in found if workload.takes_over(one, app.name)), None)
 
     def pods(self, app: App) -> list[Obj]:
         """Return the application's pods."""

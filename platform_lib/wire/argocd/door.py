@@ -76,6 +76,9 @@ class Door(Protocol):
     def deployment(self, app: App) -> Obj | None:
         """Return the application's Deployment."""
 
+    def rollout(self, app: App) -> Obj | None:
+        """Return the Rollout of Argo Rollouts that took the Deployment's pods over, None where none can be seen."""
+
     def pods(self, app: App) -> list[Obj]:
         """Return the application's pods."""
 

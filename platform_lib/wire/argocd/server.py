@@ -28,7 +28,7 @@ from platform_lib.errors import (
 )
 from platform_lib.model import App, Obj, Platform
 from platform_lib.rules import application as rules
-from platform_lib.rules import manifests, syncrequest
+from platform_lib.rules import manifests, syncrequest, workload
 from platform_lib.rules.syncrequest import SyncRequest
 from platform_lib.wire.argocd.door import Change, OnEvent
 from platform_lib.wire.argocd.following import ServerView
@@ -182,7 +182,7 @@ class ServerDoor:
             **self.query,
             "namespace": app.namespace,
             "resourceName": resource,
-            "version": "v1",
+            "version": "v1alpha1" if group == "argoproj.io" else "v1",
             "group": group,
             "kind": kind,
         }
@@ -196,6 +196,14 @@ class ServerDoor:
     def deployment(self, app: App) -> Obj | None:
         """Return the application's Deployment."""
         return self.live(app.application_name, app, group="apps", kind="Deployment", resource=app.name)
+
+    def rollout(self, app: App) -> Obj | None:
+        """Return the Rollout that took the Deployment's pods over, where it is part of the same Application."""
+        try:
+            found = self.live(app.application_name, app, group="argoproj.io", kind="Rollout", resource=app.name)
+        except Forbidden:
+            return None
+        return found if found is not None and workload.takes_over(found, app.name) else None
 
     def pods(self, app: App) -> list[Obj]:
         """Return the application's pods, at most ``MOST_PODS``."""
