@@ -308,7 +308,11 @@ def _wait_established(connection: kube.Kube, names: list[str], deadline: Deadlin
         missing = [n for n in names if not manifests.condition_true(connection.get(_CRDS, n), "Established")]
         return (None if missing else True), f"not established: {', '.join(missing)}"
 
-    until(established, timeout_s=max(deadline.left_s, 0.1), wanted="definitions of Argo CD established")
+    until(
+        workloads.forgiving(established),
+        timeout_s=max(deadline.left_s, 0.1),
+        wanted="definitions of Argo CD established",
+    )
 
 
 def _create_default_project(connection: kube.Kube, namespace: str) -> None:
@@ -343,7 +347,7 @@ def wait_ready(platform: Platform, *, deadline: Deadline, progress: Callable[[st
         return (True if seen.ready else None), seen.seen
 
     until(
-        ready,
+        workloads.forgiving(ready),
         timeout_s=max(deadline.left_s, 0.1),
         wanted="Argo CD ready",
         hint=f"kubectl -n {platform.argocd_namespace} get pods; run it again: it goes on",

@@ -120,7 +120,7 @@ def wait_reachable(platform: Platform, *, deadline: Deadline, progress: Callable
         return (True if answer == 200 else None), f"http://{HOST}:{port}/healthz: {answer}"
 
     until(
-        reachable,
+        workloads.forgiving(reachable),
         timeout_s=max(deadline.left_s, 0.1),
         wanted="the cluster's git server",
         hint=f"kubectl -n {NAMESPACE} get pods,ingress; run it again: it goes on",
@@ -186,4 +186,10 @@ def _known(remote: Git, clone: Path, platform: Platform) -> bool:
         remote.run(["rev-parse", "--verify", "--quiet", "HEAD"], folder=clone)
     except GitError:
         return False
-    return origin == platform.gitops_repo
+    return _place(origin) == _place(platform.gitops_repo)
+
+
+def _place(url: str) -> tuple[str | None, str]:
+    """Return host and path of an address: the port is that of the ingress, and may be another one next time."""
+    parts = urlsplit(url)
+    return parts.hostname, parts.path

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from platform_lib.errors import ManifestError
 from platform_lib.model import Obj, Platform
-from platform_lib.providers.bootstrap import repourl
+from platform_lib.providers.bootstrap import repourl, workloads
 from platform_lib.providers.bootstrap.apply import Applier
 from platform_lib.rules import manifests
 from platform_lib.wait import Deadline, until
@@ -72,7 +72,7 @@ def wait_synced(platform: Platform, names: list[str], *, deadline: Deadline, pro
         return (None if wrong else True), "; ".join(wrong) or f"{', '.join(names)} Synced, Healthy"
 
     until(
-        healthy,
+        workloads.forgiving(healthy),
         timeout_s=max(deadline.left_s, 0.1),
         wanted=f"Applications {', '.join(names)} Synced and Healthy",
         hint=f"kubectl -n {platform.argocd_namespace} get applications; run it again: it goes on",

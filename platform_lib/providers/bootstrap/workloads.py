@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
+from platform_lib.errors import ApiError, Unreachable
 from platform_lib.model import Obj
 from platform_lib.rules import manifests, workload
 from platform_lib.wire import kube
 
 STATEFULSETS = "apps/v1/statefulsets"
+_BUSY = (429, 500, 502, 503, 504)
+T = TypeVar("T")
 
 
 class Readiness(NamedTuple):
@@ -22,6 +25,25 @@ class Readiness(NamedTuple):
 
     ready: bool
     seen: str
+
+
+def forgiving(probe: Callable[[], tuple[T | None, str]]) -> Callable[[], tuple[T | None, str]]:
+    """Return a probe for which an API that is silent or overloaded for a moment means "not yet".
+
+    A single server that pulls every image of a platform at once does not always answer; a refusal stays an error.
+    """
+
+    def look() -> tuple[T | None, str]:
+        try:
+            return probe()
+        except Unreachable as error:
+            return None, error.message
+        except ApiError as error:
+            if error.context.get("status") not in _BUSY:
+                raise
+            return None, error.message
+
+    return look
 
 
 def readiness(connection: kube.Kube, namespace: str, *, labels: str, wanted: Sequence[str] = ()) -> Readiness:
