@@ -154,6 +154,10 @@ def run(
     def stop() -> None:
         late.set()
         process.terminate()
+        try:
+            process.wait(_END_GRACE_S)
+        except subprocess.TimeoutExpired:  # the reader below waits for its end, whatever it does with the signal
+            process.kill()
 
     timer = threading.Timer(timeout_s, stop)
     timer.daemon = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pytest
 from engines import BASE, ROOT, needs_engines
@@ -10,6 +11,8 @@ from engines import BASE, ROOT, needs_engines
 from platform_lib import buildcontext, container, wheels
 from platform_lib.enginerun import explained, run
 from platform_lib.errors import ImageError, InvalidInput, ToolMissing, Unreachable, WaitTimeout
+
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('begun', flush=True); time.sleep(60)"
 
 # --- before anything is started ---------------------------------------------------------------------
 
@@ -134,6 +137,12 @@ def test_what_nobody_knows_is_shown_by_its_last_lines():
 def test_a_command_that_hangs_is_ended_at_the_deadline():
     with pytest.raises(WaitTimeout, match=r"not done after 0.5 s, last line seen: begun"):
         run(["sh", "-c", "echo begun; exec sleep 60"], timeout_s=0.5, doing="image x - build")
+
+
+def test_an_engine_that_does_not_listen_ends_at_the_deadline_too(monkeypatch):
+    monkeypatch.setattr("platform_lib.enginerun._END_GRACE_S", 0.3)
+    with pytest.raises(WaitTimeout, match="not done after"):
+        run([sys.executable, "-S", "-c", DEAF], timeout_s=1.0, doing="image x - build")
 
 
 def test_progress_sees_every_line():
