@@ -142,7 +142,7 @@ def test_the_scrape_jobs_find_the_pods_of_the_programs(monitoring, prometheus_co
 def test_the_door_of_the_k3d_provider_leads_to_prometheus(monitoring):
     from platform_lib.providers.k3d.access import DOOR
 
-    (service,) = [thing for gvr, _, thing in DOOR if gvr == "v1/services"]
+    (service,) = [thing for thing in DOOR if thing["kind"] == "Service"]
     template = monitoring["Deployment", "prometheus"]["spec"]["template"]
     assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     (container,) = template["spec"]["containers"]

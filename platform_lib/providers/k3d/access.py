@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from platform_lib.errors import ApiError, PlatformError, Unreachable
-from platform_lib.model import App, Platform
+from platform_lib.model import App, Obj, Platform
 from platform_lib.providers import state
 from platform_lib.providers.base import Progress, ask_ingress
+from platform_lib.providers.bootstrap.apply import Applier
 from platform_lib.providers.k3d import config, programs
 from platform_lib.providers.readiness import is_ready
 from platform_lib.settings import Settings
@@ -20,24 +20,18 @@ from platform_lib.wire import kube
 
 MANAGER = "apqx-k3d"
 LOOK_S = 0.5
-DOOR = (
-    ("v1/namespaces", None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "monitoring"}}),
-    (
-        "v1/services",
-        "monitoring",
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "prometheus-host", "namespace": "monitoring"},
-            "spec": {
-                "type": "LoadBalancer",
-                "selector": {"app.kubernetes.io/name": "prometheus"},
-                "ports": [
-                    {"name": "http", "port": config.PROMETHEUS_PORT_INSIDE, "targetPort": "http", "protocol": "TCP"}
-                ],
-            },
+DOOR: tuple[Obj, ...] = (
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "monitoring"}},
+    {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "prometheus-host", "namespace": "monitoring"},
+        "spec": {
+            "type": "LoadBalancer",
+            "selector": {"app.kubernetes.io/name": "prometheus"},
+            "ports": [{"name": "http", "port": config.PROMETHEUS_PORT_INSIDE, "targetPort": "http", "protocol": "TCP"}],
         },
-    ),
+    },
 )
 """Prometheus on the nodes' port 9090, which k3d publishes on the host: a way beside the ingress, so that a drill that
 takes the ingress away can still be measured."""
@@ -106,20 +100,9 @@ def wait_nodes(platform: Platform, wanted: set[str], deadline: Deadline, progres
 
 def open_door(platform: Platform) -> None:
     """Apply the Service that puts Prometheus on a port of the host."""
-    api = kube.connect(platform)
-    for gvr, namespace, thing in DOOR:
-        _apply(api, gvr, namespace, thing)
-
-
-def _apply(api: kube.Kube, gvr: str, namespace: str | None, thing: dict[str, Any]) -> None:
-    """Apply one object by server-side apply."""
-    api.call(
-        "PATCH",
-        kube.path_of(gvr, namespace, thing["metadata"]["name"]),
-        body=json.dumps(thing),
-        params={"fieldManager": MANAGER, "force": "true"},
-        content_type="application/apply-patch+yaml",
-    )
+    applier = Applier(kube.connect(platform), manager=MANAGER)
+    for thing in DOOR:
+        applier.apply(thing)
 
 
 def wait_answer(platform: Platform, deadline: Deadline, progress: Progress) -> None:
