@@ -9,7 +9,7 @@ import typer
 
 from platform_lib.cli.output import AsJson, show, steps, table
 
-image_app = typer.Typer(help="Build and list container images.", no_args_is_help=True)
+image_app = typer.Typer(help="Build, list and promote container images.", no_args_is_help=True)
 
 BuildEngine = Annotated[str, typer.Option("--engine", help="embedded, docker, podman, buildah, or auto: who answers.")]
 BuildTarget = Annotated[str, typer.Option("--target", help="app or workbench (an engine is needed for that one).")]

@@ -44,8 +44,8 @@ def compact_days() -> None:
     from platform_lib import journal
     from platform_lib.settings import settings
 
-    for path in journal.compact(settings().home / journal.FOLDER):
-        typer.echo(path.name)
+    made = journal.compact(settings().home / journal.FOLDER)
+    typer.echo("\n".join(path.name for path in made) or "nothing to do: no closed day is left as lines")
 
 
 @journal_app.command("collect")

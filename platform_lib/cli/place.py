@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from platform_lib.cli.output import AsJson, finish, show, steps, table
-from platform_lib.errors import EXIT_FAILED
+from platform_lib.errors import EXIT_FAILED, InvalidInput
 
 commands = typer.Typer()
 
@@ -93,6 +93,8 @@ def doctor(
     """Say what this machine (or a cluster) has, what is missing, what that costs and how to get it."""
     from platform_lib import doctor as doctor_
 
+    if read_only and not rbac:
+        raise InvalidInput("--read-only - given without --rbac, expected both", hint="add --rbac")
     if context or rbac:
         _cluster_doctor(context, name, rbac, read_only, as_json)
         return

@@ -48,17 +48,28 @@ def run(
 
     if on == "cluster":
         if describe or plan or approve or resume:
-            raise InvalidInput("apqx run --on cluster - takes none of --describe, --plan, --approve and --resume")
+            raise InvalidInput(
+                "run --on cluster - given one of --describe, --plan, --approve and --resume, expected none",
+                hint="plan with -p dry_run=true there, or leave out --on cluster",
+            )
         values = _values(runbook.resolve(name), parameter)
         _on_cluster(name, values, manifests, as_json, image=image, results=results, secret=secret, account=account)
         return
 
+    _refuse_cluster_options(image=image, results=results, secret=secret, account=account, manifests=manifests)
     if sum(map(bool, (describe, plan, approve, resume))) > 1:
-        raise InvalidInput("apqx run - one of --describe, --plan, --approve and --resume at a time")
+        raise InvalidInput(
+            "run - more than one of --describe, --plan, --approve and --resume, expected one at a time",
+            hint="first --plan, then --approve with the hash it prints",
+        )
     book = runbook.resolve(name) if name or not (approve or resume) else ""
     if describe:
+        columns = ["parameter", "type", "default", "help"]
         rows = [list(row) for row in runbook.describe(book)]
-        table(book, ["parameter", "type", "default", "help"], rows)
+        if as_json:
+            show([dict(zip(columns, row, strict=True)) for row in rows], as_json)
+        else:
+            table(book, columns, rows)
         return
     with steps(as_json) as progress:
         if resume:
@@ -70,6 +81,16 @@ def run(
     if plan and result.plan_sha256 and not as_json:
         _print_plan(result)
     raise typer.Exit(result.exit_code)
+
+
+def _refuse_cluster_options(**options: str | bool) -> None:
+    """Refuse what only a Job has: a run here would silently go without it."""
+    given = [f"--{name}" for name, value in options.items() if value]
+    if given:
+        raise InvalidInput(
+            f"{', '.join(given)} - given to a run on this machine, expected --on cluster",
+            hint="add --on cluster, or leave it out; an image to deploy is a parameter: -p image=REF@sha256:...",
+        )
 
 
 def _on_cluster(name: str, values: dict[str, Any], manifests: bool, as_json: bool, **options: str) -> None:
@@ -110,6 +131,13 @@ def fan_out(
 
     targets = fanout.read(over) if over else []
     targets += [fanout.Target(name=one, parameters={"app": one}) for one in app or ()]
+    if not targets:
+        raise InvalidInput(
+            "fan-out - no target, expected at least one",
+            hint="name a file of targets (--over targets.toml), or applications here (--app NAME, repeatable)",
+        )
+    if on == "local":
+        _refuse_cluster_options(image=image, results=results, secret=secret)
     told = {"--image": image, "--results": results, "--secret": secret}
     options = [part for flag, value in told.items() if value for part in (flag, value)]
     with steps(as_json) as progress:

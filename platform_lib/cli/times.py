@@ -41,4 +41,12 @@ def begin_of(option: str, text: str, end: datetime) -> datetime:
     Raises:
         InvalidInput: Neither a moment nor a length.
     """
-    return end - length_of(option, text) if text[-1:] in _UNITS_S else moment_of(option, text)
+    if text[-1:] in _UNITS_S and text[:1].isdigit():
+        return end - length_of(option, text)
+    try:
+        return moment_of(option, text)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{option} {text!r} - expected a length that counts back from now, or a moment in ISO 8601",
+            hint=f"{option} 30m, or {option} 2026-01-05T12:00:00Z",
+        ) from error

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from platform_lib.errors import InvalidInput
 from platform_lib.model import joined
@@ -69,6 +70,8 @@ def describe(name: str) -> list[tuple[str, str, str, str]]:
     rows = []
     for key, info in model.model_fields.items():
         kind = getattr(info.annotation, "__name__", None) or str(info.annotation).replace("typing.", "")
+        if get_origin(info.annotation) is Literal:
+            kind = joined(repr(choice) for choice in get_args(info.annotation))
         rows.append((key, kind, repr(info.default), info.description or ""))
     return rows
 
