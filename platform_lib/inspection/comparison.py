@@ -154,7 +154,13 @@ def _object(application: Obj, target: Obj, said: str, kinds: Kinds, kube: Kube) 
 def _shared(live: Obj, application: Obj) -> str:
     """Say that another Application manages the object too."""
     other = manifests.tracked_by(live)
-    return f"shared with Application {other}" if other and other != manifests.name(application) else ""
+    return f"shared with Application {other}" if other and other not in _names_of(application) else ""
+
+
+def _names_of(application: Obj) -> tuple[str, str]:
+    """Return the names by which objects refer to an Application: outside Argo CD's namespace with its own before."""
+    name = manifests.name(application)
+    return name, f"{manifests.namespace(application)}_{name}"
 
 
 def _fields(application: Obj, key: manifests.ObjectKey, live: Obj, predicted: Obj, target: Obj) -> Iterator[Field]:
@@ -178,7 +184,7 @@ def _extra(application: Obj, targets: set[manifests.ObjectKey], kinds: Kinds) ->
         if key in targets or row.get("hook"):
             continue
         live = kinds.live(api_version, key)
-        if live is None or manifests.tracked_by(live) not in ("", manifests.name(application)):
+        if live is None or manifests.tracked_by(live) not in ("", *_names_of(application)):
             continue
         if manifests.has_option(live, "Prune=false") or ("Prune=false" in options):
             yield ObjectDiff(

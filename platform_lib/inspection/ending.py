@@ -17,12 +17,11 @@ from platform_lib.operation import operation
 from platform_lib.rules import application as rules
 from platform_lib.rules import manifests
 from platform_lib.rules.health import HOOK_FINALIZER
-from platform_lib.wait import Deadline, now
+from platform_lib.wait import now
 from platform_lib.wire import argocd
-from platform_lib.wire.kube import APPLICATIONS, Kube, connect
+from platform_lib.wire.kube import Kube, connect
 
 Progress = Callable[[str], None]
-_LOOK_S = 1.0
 
 
 def plan_terminate(platform: Platform, app: App, *, clean_hooks: bool = False) -> Plan:
@@ -33,15 +32,14 @@ def plan_terminate(platform: Platform, app: App, *, clean_hooks: bool = False) -
         app: What.
         clean_hooks: Also delete the hooks of the last sync that are left over.
     """
-    kube = connect(platform)
-    application = argocd.read(platform, app, kube)
+    application = argocd.read(platform, app)
     state = rules.operation_state(application)
     steps = []
     if rules.busy(application):
         since = state.get("startedAt") or "just now"
         why = f"{rules.initiator(application)} started it at {since}: {state.get('message') or 'no message'}"
         steps.append(Step("terminate", f"operation of {app.name}", f"{why}; what was applied stays"))
-    for hook in _hooks(application, Kinds(kube)) if clean_hooks else ():
+    for hook in _hooks(application, Kinds(connect(platform))) if clean_hooks else ():
         target = f"{manifests.kind(hook)}/{manifests.name(hook)} in {manifests.namespace(hook)}"
         steps.append(Step("delete hook", target, "it would keep the next sync waiting; its pods go with it"))
     return Plan(f"end the operation of {app.name}", tuple(steps), {"app": app.name, "clean_hooks": clean_hooks})
@@ -71,13 +69,10 @@ def terminate(
     Raises:
         WaitTimeout: The operation did not end; one that a sync window blocks ends when it opens.
     """
-    started, said = now(), progress or (lambda _line: None)
-    there = rules.busy(argocd.read(platform, app))
-    if there:
-        _end(platform, app, Deadline(timeout_s), said)
-    kube = connect(platform)
-    application = argocd.read(platform, app, kube)
-    deleted = [_delete(kube, hook) for hook in _hooks(application, Kinds(kube))] if clean_hooks else []
+    started = now()
+    there = rules.busy(argocd.read(platform, app)) and sync.stop(platform, app, timeout_s=timeout_s, progress=progress)
+    application = argocd.read(platform, app)
+    deleted = _clean(connect(platform), application) if clean_hooks else []
     phase = str(rules.operation_state(application).get("phase") or "")
     figures: dict[str, Any] = {"terminated": there, "phase": phase, "hooks_deleted": len(deleted)}
     journal.current().append("terminate", "outcome", app.name, ok=True, hooks=deleted, **figures)
@@ -86,24 +81,9 @@ def terminate(
     return Outcome("terminate", True, started, now(), figures=figures, message=said_so + hooks)
 
 
-def _end(platform: Platform, app: App, deadline: Deadline, said: Progress) -> None:
-    """Ask for the end, again where a stale write won, until no operation is left."""
-    last = ""
-    with sync.follow(platform, app) as view:
-        while True:
-            found = view.find(APPLICATIONS, app.application_name) or {}
-            if found and not rules.busy(found):
-                return
-            if rules.operation_state(found).get("phase") == "Running":
-                argocd.terminate(platform, app)
-            seen = rules.describe(found) if found else "nothing"
-            if seen != last:
-                said(seen)
-            last = seen
-            if deadline.expired():
-                hint = "a sync window keeps it: see apqx app explain" if "window" in seen else "see apqx app explain"
-                raise deadline.fail(f"{app.name} without an operation", seen, hint=hint)
-            view.wait(min(_LOOK_S, max(deadline.left_s, 0.01)))
+def _clean(kube: Kube, application: Obj) -> list[str]:
+    """Delete the hooks that are left over; the cluster itself is needed for that, argocd-server is not enough."""
+    return [_delete(kube, hook) for hook in _hooks(application, Kinds(kube))]
 
 
 def _hooks(application: Obj, kinds: Kinds) -> list[Obj]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from platform_lib import sync
-from platform_lib.errors import SyncFailed, WaitTimeout
+from platform_lib.errors import PlatformError, SyncFailed, WaitTimeout
 from platform_lib.inspection.blockers import explain
 from platform_lib.inspection.rendering import resolve
 from platform_lib.model import App, AppState, Outcome, Platform
@@ -115,7 +115,8 @@ def broken_by(state: AppState, before: AppState) -> str:
         before: The application when it was well.
     """
     restarts = {pod.name: pod.restarts for pod in before.pods}
-    if (state.sync_status, state.health_status) != ("Synced", "Healthy"):
+    # What is kept on purpose (Prune=false) leaves an application OutOfSync that was well all the same.
+    if state.sync_status not in ("Synced", before.sync_status) or state.health_status != "Healthy":
         return f"{state.sync_status}, {state.health_status}"
     if state.revision != before.revision:
         return f"Argo CD went on to {state.revision[:7]}"
@@ -129,7 +130,10 @@ def broken_by(state: AppState, before: AppState) -> str:
 
 def _with_reason(platform: Platform, app: App, error: SyncFailed | WaitTimeout) -> SyncFailed | WaitTimeout:
     """Return the same error with the object that is in the way."""
-    found = explain(platform, app, log_lines=0)
+    try:
+        found = explain(platform, app, log_lines=0)
+    except PlatformError:
+        return error  # without access to the cluster, or while it is away, what the wait saw is all that is known
     headline = found.headline()
     hint = f"see apqx app explain {app.name}"
     if not headline or headline in error.message:

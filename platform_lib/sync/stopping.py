@@ -62,15 +62,15 @@ def end(platform: Platform, app: App, view: View, deadline: Deadline, progress: 
             progress(seen)
         said = seen
         if deadline.expired():
-            raise deadline.fail(f"{app.name} without an operation", seen, hint=_why_it_stays(found))
+            raise deadline.fail(f"{app.name} without an operation", seen, hint=_why_it_stays(app, found))
         view.wait(min(LOOK_AGAIN_S, max(deadline.left_s, 0.01)))
 
 
-def _why_it_stays(application: Obj) -> str:
+def _why_it_stays(app: App, application: Obj) -> str:
     """Say why an operation may not end although it was told to."""
     if blocked_by_window(application):
         return "an operation that a sync window blocks ends only when the window opens; see the project's syncWindows"
-    return "is the application controller running?"
+    return f"is the application controller running? see apqx app explain {app.name}"
 
 
 def clear_the_way(

@@ -40,3 +40,9 @@ def test_what_breaks_is_named(change: dict[str, Any], said: str) -> None:
 )
 def test_what_belongs_to_an_ordinary_life_does_not_break_it(change: dict[str, Any]) -> None:
     assert broken_by(replace(WELL, **change), WELL) == ""
+
+
+def test_what_was_out_of_sync_when_it_was_well_may_stay_so() -> None:
+    kept = replace(WELL, sync_status="OutOfSync")
+    assert broken_by(kept, kept) == broken_by(WELL, kept) == ""
+    assert broken_by(replace(kept, health_status="Degraded"), kept) == "OutOfSync, Degraded"
