@@ -21,7 +21,6 @@ from platform_lib.rules.operations import (
     busy,
     carries,
     dry_run,
-    duration_s,
     failed_rows,
     fate,
     fingerprint,
@@ -36,6 +35,7 @@ from platform_lib.rules.operations import (
     succeeded,
     synced_revision,
 )
+from platform_lib.rules.syncwindows import duration_s
 from platform_lib.rules.workload import parse_time
 
 __all__ = [

@@ -65,6 +65,12 @@ def _permitted(patterns: list[Any], value: str) -> bool:
     return allowed
 
 
+def in_cluster(destination: dict[str, str]) -> bool:
+    """Tell whether a destination is Argo CD's own cluster: of any other, only Argo CD knows both name and address."""
+    server, name = destination.get("server") or IN_CLUSTER_SERVER, destination.get("name") or IN_CLUSTER_NAME
+    return (server, name) == (IN_CLUSTER_SERVER, IN_CLUSTER_NAME)
+
+
 def destination_permitted(project: Obj, destination: dict[str, str], namespace: str) -> bool:
     """Tell whether a project permits a namespace of a cluster."""
     server = str(destination.get("server") or IN_CLUSTER_SERVER)

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from platform_lib.model import Obj
 from platform_lib.rules import manifests
+from platform_lib.rules.syncwindows import duration_s
 from platform_lib.rules.workload import parse_time
 
 OPERATION_ID = "apqx.dev/operation"
@@ -90,20 +91,6 @@ def retry_at(application: Obj) -> datetime | None:
     delay_s = first * factor ** min(int(state.get("retryCount") or 0), _LARGEST_EXPONENT)
     delay_s = min(longest, delay_s) if longest > 0 else delay_s
     return finished + timedelta(seconds=delay_s)
-
-
-def duration_s(text: str | None, default_s: float) -> float:
-    """Read a Go duration such as ``1m30s`` or bare seconds."""
-    if not text:
-        return default_s
-    total, number = 0.0, ""
-    for character in text.replace("ms", "M"):
-        if character.isdigit() or character == ".":
-            number += character
-        elif character in "hmsM" and number:
-            total += float(number) * {"h": 3600, "m": 60, "s": 1, "M": 0.001}[character]
-            number = ""
-    return total + float(number or 0)
 
 
 def fingerprint(operation: Obj) -> str:

@@ -105,7 +105,7 @@ def _project(facts: Facts) -> Iterator[Refusal]:
         if not appproject.source_permitted(project, url):
             yield Refusal(f"repository {url} is not permitted in project {name}", hint)
     namespace = str(destination.get("namespace") or "")
-    if not appproject.destination_permitted(project, destination, namespace):
+    if appproject.in_cluster(destination) and not appproject.destination_permitted(project, destination, namespace):
         where = destination.get("server") or destination.get("name")
         yield Refusal(f"destination {where}, namespace {namespace!r}, is not permitted in project {name}", hint)
     for kind in sorted(_forbidden_kinds(app, project)):

@@ -194,7 +194,7 @@ def _parse(schedule: str) -> list[set[int]] | None:
     if 7 in fields[4]:
         fields[4].add(0)
     # cron: when both day fields are restricted, either may match; an empty set marks "any" here
-    return [set() if parts[index] == "*" else field for index, field in enumerate(fields)]
+    return [set() if parts[index] in ("*", "?") else field for index, field in enumerate(fields)]
 
 
 def _field(text: str, low: int, high: int) -> set[int]:

@@ -28,9 +28,10 @@ def window(kind: str, schedule: str, duration: str, **more):
             datetime(2026, 3, 4, 14, 0, tzinfo=UTC),
         ),
         ([window("deny", "0 0 * * *", "24h")], None),
+        ([window("allow", "0 13 ? * 5", "1h")], datetime(2026, 3, 6, 13, 0, tzinfo=UTC)),
         ([window("deny", "* * * * *", "1h", applications=["other"])], NOON),
     ],
-    ids=["none", "deny ends", "allow starts", "next monday", "time zone", "both", "never", "not ours"],
+    ids=["none", "deny ends", "allow starts", "next monday", "time zone", "both", "never", "friday", "not ours"],
 )
 def test_it_is_said_when_a_sync_is_allowed_next(windows, opens) -> None:
     assert rules.opens_at(windows, ABOUT, NOON, manual=False) == opens
