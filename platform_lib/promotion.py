@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_lib import journal
-from platform_lib.errors import GuardRefused, InvalidInput, SettingsError, Unreachable
+from platform_lib.errors import Forbidden, GuardRefused, InvalidInput, SettingsError, Unreachable
 from platform_lib.image_evidence import look
 from platform_lib.model import App, Outcome, Plan, Platform, Step, Verdict, _Table, joined
 from platform_lib.operation import operation
@@ -205,13 +205,14 @@ def promote(
 def _nodes(platform: Platform) -> tuple[str, ...]:
     """Return the platforms of the nodes; none where only a repository is known, or where no cluster is up.
 
-    A cluster that does not answer is no reason to refuse: git is what is changed, and the policy names platforms too.
+    A cluster that does not answer, or does not let us list its nodes, is no reason to refuse: git is what is changed,
+    and the policy names platforms too.
     """
     if platform.name == GITOPS or not platform.kubeconfig.is_file():
         return ()
     try:
         nodes, _ = kube.connect(platform).list(kube.NODES)
-    except Unreachable:
+    except (Unreachable, Forbidden):
         return ()
     labels = [(node["metadata"].get("labels") or {}) for node in nodes]
     found = {(one.get("kubernetes.io/os", "linux"), one.get("kubernetes.io/arch", "")) for one in labels}

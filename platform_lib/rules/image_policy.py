@@ -310,7 +310,9 @@ def _scans(rule: ImageRule, evidence: Evidence, now: datetime) -> list[Check]:
     newest: dict[str, Scan] = {}
     for scan in sorted((s for s in evidence.scans if s.finished_at), key=lambda s: s.finished_at or now):
         newest[scan.platform] = scan
-    missing = sorted(set(rule.platforms) - set(newest)) if rule.platforms else ([] if newest else ["the image"])
+    # Without platforms in the rule, every image of an index counts: one report of one of them says nothing of the rest.
+    asked = set(rule.platforms) or (set(evidence.platforms) if len(evidence.platforms) > 1 else set())
+    missing = sorted(asked - set(newest)) if asked else ([] if newest else ["the image"])
     why = f"no report of {joined(missing)}" + (f" ({evidence.scan_note})" if evidence.scan_note else "")
     checks = [_check("scan", not missing, joined(sorted(newest), empty="none"), "every platform scanned", why)]
     if missing:

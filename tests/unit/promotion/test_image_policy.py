@@ -70,6 +70,26 @@ def test_each_piece_of_evidence_that_is_missing_is_refused_by_its_name(changes: 
     assert failed(evidence(**changes)) == rules
 
 
+ANY_PLATFORM = """\
+[[image]]
+repository = "ghcr.io/apqx/*"
+[image.signature]
+required = false
+[image.scan]
+"""
+
+
+def test_a_rule_without_platforms_wants_every_image_of_an_index_scanned() -> None:
+    policy = image_policy.read(ANY_PLATFORM)
+
+    def asked(**changes: object) -> bool:
+        found = evidence(scans=(scan("linux/amd64"),), **changes)
+        return image_policy.judge(policy, found, branch="main", version="1.4.0", now=NOW).ok
+
+    assert asked(platforms=("linux/amd64",))
+    assert not asked(), "the report of amd64 says nothing of arm64"
+
+
 def test_a_newer_report_replaces_an_older_one() -> None:
     assert (
         failed(evidence(scans=(scan("linux/amd64", 6, critical=1), scan("linux/amd64", 1), scan("linux/arm64"))))
