@@ -69,7 +69,7 @@ _MEANINGS = (
     ),
     _means(
         r"unauthorized|authentication required|no basic auth credentials|access to the resource is denied|"
-        r"denied: |permission_denied|invalid username/password|403 forbidden",
+        r"(?<!permission )denied: |permission_denied|invalid username/password|403 forbidden",
         ImageError,
         "the registry refused, expected a login that may push there",
         "log in with the engine itself (docker login HOST) and check the name of the repository",

@@ -134,6 +134,11 @@ def test_what_nobody_knows_is_shown_by_its_last_lines():
     assert type(told) is ImageError and "line 49" in told.message and "line 12" not in told.message
 
 
+def test_a_build_step_without_permission_is_no_registry_that_refuses():
+    told = explained("image x:1 - build", "#9 3.1 PermissionError: [Errno 13] Permission denied: '/out/app'")
+    assert "registry" not in told.message and "Permission denied: '/out/app'" in told.message
+
+
 def test_a_command_that_hangs_is_ended_at_the_deadline():
     with pytest.raises(WaitTimeout, match=r"not done after 0.5 s, last line seen: begun"):
         run(["sh", "-c", "echo begun; exec sleep 60"], timeout_s=0.5, doing="image x - build")
