@@ -219,8 +219,8 @@ class _Runner:
 
     def stop(self) -> None:
         """Pass Ctrl-C on; each run cleans up by itself."""
-        self._stopped.set()
         with self._lock:
+            self._stopped.set()
             for process in self._running.values():
                 process.send_signal(signal.SIGINT)
 
@@ -240,10 +240,10 @@ class _Runner:
             text=True,
             start_new_session=True,  # Ctrl-C reaches it once, from here
         )
-        with self._lock:
+        with self._lock:  # with the check: a second Ctrl-C would cut its clean-up short
             self._running[target.name] = process
-        if self._stopped.is_set():
-            process.send_signal(signal.SIGINT)
+            if self._stopped.is_set():
+                process.send_signal(signal.SIGINT)
         out, err = process.communicate()
         with self._lock:
             del self._running[target.name]
