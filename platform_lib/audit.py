@@ -49,7 +49,8 @@ def operations(
     import pandas as pd
 
     record = _records(platform, since, until)
-    mine = [one for one in record if one["subject"] == app.name]
+    # The collector writes down the Application, our deploys and rollbacks the application: their names may differ.
+    mine = [one for one in record if one["subject"] in (app.name, app.application_name)]
     found = rules.folded(one for one in mine if (one["source"], one["kind"]) == ("argocd", "operation"))
     found += rules.from_history(_history(platform, app), found)
     syncs = [one for one in mine if (one["source"], one["kind"]) == ("argocd", "sync")]

@@ -167,7 +167,7 @@ class Watch:
         progress = workload.rollout_progress(found)
         asked = manifests.version_of(found or {}) == new_version
         argocd = application.judge(
-            self._view.find(APPLICATIONS, self.app.name), wanted=self._wanted, since=self._changed_at()
+            self._view.find(APPLICATIONS, self.app.application_name), wanted=self._wanted, since=self._changed_at()
         )
         return Seen(
             new_version=new_version,

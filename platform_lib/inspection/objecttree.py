@@ -154,9 +154,8 @@ def tree(platform: Platform, app: App | str) -> Node:
         NotFound: There is no such Application.
     """
     kube = connect(platform)
-    name = app if isinstance(app, str) else app.name
     world = World(kube, Kinds(kube))
-    return _application(platform, argocd.read(platform, name, kube), world, "", frozenset())
+    return _application(platform, argocd.read(platform, app, kube), world, "", frozenset())
 
 
 def _application(platform: Platform, application: Obj, world: World, sync: str, above: frozenset[str]) -> Node:
@@ -178,7 +177,7 @@ def _application(platform: Platform, application: Obj, world: World, sync: str, 
     own = str(compared.get("status") or "Unknown")
     return Node(
         f"Application/{name}",
-        platform.argocd_namespace,
+        manifests.namespace(application) or platform.argocd_namespace,
         str((status.get("health") or {}).get("status") or "Unknown"),
         own if own != "Synced" else sync or own,
         of_process().scrub("; ".join(errors)),

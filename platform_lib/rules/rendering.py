@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import base64
 import posixpath
-import re
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from platform_lib.errors import InvalidInput, ManifestError
 from platform_lib.model import Obj
 from platform_lib.rules import manifests
+from platform_lib.rules.appproject import glob_matches
 
 SKIP_MARKER = "+argocd:skip-file-rendering"
 _SERVED = (".yaml", ".yml", ".json")
@@ -93,15 +92,6 @@ def selected(names: Iterable[str], directory: Mapping[str, Any]) -> list[str]:
         if not include or glob_matches(include, name):
             chosen.append(name)
     return chosen
-
-
-def glob_matches(pattern: str, text: str) -> bool:
-    """Match a glob in which ``*`` crosses ``/`` and ``{a,b}`` gives alternatives."""
-    found = re.search(r"\{([^{}]*)\}", pattern)
-    if found is None:
-        return fnmatchcase(text, pattern)
-    before, after = pattern[: found.start()], pattern[found.end() :]
-    return any(glob_matches(before + part + after, text) for part in found.group(1).split(","))
 
 
 def objects_of(files: Mapping[str, str]) -> list[Obj]:

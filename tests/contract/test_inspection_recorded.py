@@ -1,4 +1,4 @@
-"""Does ending an operation need the cluster? Only where hooks are to be deleted; on recorded answers."""
+"""What does inspection need besides Argo CD, and by which name does it ask? On recorded answers."""
 
 from __future__ import annotations
 
@@ -37,3 +37,8 @@ def test_what_a_wait_saw_is_told_also_where_nobody_can_look_further(
     seen = errors.SyncFailed("web - operation Failed: no", app="web")
     monkeypatch.setattr("platform_lib.inspection.blockers.connect", away)
     assert waiting._with_reason(recorded[0], App(), seen) is seen
+
+
+@pytest.mark.parametrize("recorded", [{"start": {"status": STATUS}}], indirect=True)
+def test_a_tree_is_found_by_the_name_of_the_application(recorded: tuple[Platform, replay.Api]) -> None:  # noqa: F811
+    assert inspection.tree(recorded[0], App("web", application="sample-app")).object == "Application/sample-app"
