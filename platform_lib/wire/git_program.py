@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -17,11 +18,25 @@ from urllib.parse import urlsplit
 
 from platform_lib.errors import GitError, ToolMissing
 from platform_lib.redact import of_process
+from platform_lib.settings import variable
 from platform_lib.wire import git_answers
 from platform_lib.wire.dns import address_in
 from platform_lib.wire.secretvalue import resolve
 
 TIMEOUT_S = 60.0
+_SCP = re.compile(r"[^/:@]+@[^/:]+:")
+PASSED = (
+    "SSH_AUTH_SOCK",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "GIT_SSL_CAINFO",
+)
+"""How the user's machine reaches a host: its key agent, proxies and authority. Nothing that redirects git itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +133,10 @@ class Git:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
         }
-        local = "://" not in self.remote and not self.remote.startswith("git@")
-        return clean | self._configuration() | ({"GIT_CONFIG_GLOBAL": os.devnull} if local else {})
+        if "://" not in self.remote and not _SCP.match(self.remote):  # a path on this machine
+            return clean | self._configuration() | {"GIT_CONFIG_GLOBAL": os.devnull}
+        passed = {name: value for name in PASSED if (value := variable(name))}
+        return clean | self._configuration() | passed
 
     def _configuration(self) -> dict[str, str]:
         """Return the variables that configure this one process: nothing of it is in an argument or a file."""
@@ -136,10 +153,14 @@ class Git:
         """
         place = urlsplit(self.remote)
         address = address_in(place.hostname or "") if place.scheme in ("http", "https") else None
-        if address is None or address == place.hostname:
+        if address is None:
             return []
+        # No proxy knows this machine's loopback address, nor should it see what is meant for a cluster right here.
+        direct = ("http.proxy", "")
+        if address == place.hostname:
+            return [direct]
         port = place.port or (443 if place.scheme == "https" else 80)
-        return [("http.curloptResolve", f"{place.hostname}:{port}:{address}")]
+        return [("http.curloptResolve", f"{place.hostname}:{port}:{address}"), direct]
 
     def _authorisation(self) -> list[tuple[str, str]]:
         """Return the configuration that carries the token, for this one host."""
