@@ -9,10 +9,9 @@ a hard kill.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from platform_lib.model import Check, Obj
-from platform_lib.rules import manifests
+from platform_lib.rules import manifests, policies
 
 NOTICE_S = {"aws": 120, "gcp": 30, "azure": 30}
 _ZONES = ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
@@ -67,24 +66,8 @@ def _budget(deployment: Obj, budgets: list[Obj]) -> Check:
 
 def _selects(budget: Obj, labels: dict[str, str]) -> bool:
     """Tell whether a budget covers pods with these labels; expressions are compared too."""
-    selector = manifests.spec(budget).get("selector") or {}
-    wanted: dict[str, str] = selector.get("matchLabels") or {}
-    expressions: list[dict[str, Any]] = selector.get("matchExpressions") or []
-    if not wanted and not expressions:
-        return True  # policy/v1: an empty selector covers every pod of the namespace
-    return wanted.items() <= labels.items() and all(_expression(one, labels) for one in expressions)
-
-
-def _expression(one: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Evaluate one selector expression."""
-    value, values = labels.get(one.get("key", "")), one.get("values") or []
-    answers = {
-        "In": value in values,
-        "NotIn": value not in values,
-        "Exists": value is not None,
-        "DoesNotExist": value is None,
-    }
-    return answers.get(str(one.get("operator")), False)
+    # policy/v1: an empty selector covers every pod of the namespace
+    return policies.selects(manifests.spec(budget).get("selector") or {}, labels)
 
 
 def _spread(deployment: Obj) -> Check:

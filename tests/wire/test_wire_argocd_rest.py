@@ -257,3 +257,34 @@ def test_a_stream_is_followed_and_its_error_is_said(recorded: tuple[Recorded, st
         assert "403 PermissionDenied" in view.trouble()
         found = view.find(APPLICATIONS, "web")
         assert found is not None and found["metadata"]["resourceVersion"] == "9"  # an older one came after it
+
+
+def test_a_stream_that_is_quiet_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform_lib.wire.argocd.rest._STREAM_S", 0.3)
+    line = json.dumps({"result": {"type": "ADDED", "application": APP}}).encode() + b"\n"
+    let_go = threading.Event()
+
+    class Quiet(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing: the test asserts."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            self.wfile.flush()
+            let_go.wait(10)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        rest = Rest(f"http://127.0.0.1:{server.server_port}")
+        events = list(rest.lines("/stream/applications", params={}, opened=lambda _answer: None))
+        assert [event["type"] for event in events] == ["ADDED"]
+    finally:
+        let_go.set()
+        server.shutdown()
+        server.server_close()

@@ -107,7 +107,7 @@ class Rest:
             return _decoded(method, path, answer)
 
     def lines(self, path: str, *, params: Mapping[str, Any], opened: Callable[[Any], None]) -> Iterator[Obj]:
-        """Yield the results of a stream until the server ends it.
+        """Yield the results of a stream until the server ends it, or says nothing for a minute.
 
         Args:
             path: Below ``/api/v1``.
@@ -126,6 +126,8 @@ class Rest:
                     if line:
                         yield _result(path, json.loads(line))
             except (requests.RequestException, OSError, AttributeError) as error:
+                if _was_quiet(error):
+                    return  # an Application that does not change is no trouble: whoever follows opens it again
                 # AttributeError: the socket was closed by another thread in the middle of a read.
                 raise _silent("STREAM", path, self.url, error) from error
             except ValueError as error:
@@ -166,6 +168,13 @@ class Rest:
             with answer:
                 raise refusal(method, path, answer.status_code, _body(answer), answer.headers.get("Location", ""))
         return answer
+
+
+def _was_quiet(error: BaseException) -> bool:
+    """Tell whether an open stream was merely silent; requests wraps that time-out in a connection error."""
+    from urllib3.exceptions import ReadTimeoutError
+
+    return any(isinstance(cause, ReadTimeoutError) for cause in error.args)
 
 
 class _Bearer:
