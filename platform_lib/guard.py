@@ -43,7 +43,7 @@ def check(platform: Platform, what: str) -> None:
     if current.read_only:
         raise GuardRefused(
             f"{what} - refused, this run is read-only (a dry run or APQX_READ_ONLY)",
-            hint="pass -p dry_run=false to change something",
+            hint="a runbook changes something with -p dry_run=false, a command without --dry-run; unset APQX_READ_ONLY",
         )
     if current.approved_plan and current.approved_plan not in _confirmed:
         raise GuardRefused(
