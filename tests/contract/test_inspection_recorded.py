@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import replay
+from test_argocd_transcripts import Run, remote, run  # noqa: F401 - fixtures
 from test_argocd_transcripts_mistakes import STATUS, recorded  # noqa: F401 - a fixture
 
 from platform_lib import errors, inspection
@@ -42,3 +43,10 @@ def test_what_a_wait_saw_is_told_also_where_nobody_can_look_further(
 @pytest.mark.parametrize("recorded", [{"start": {"status": STATUS}}], indirect=True)
 def test_a_tree_is_found_by_the_name_of_the_application(recorded: tuple[Platform, replay.Api]) -> None:  # noqa: F811
     assert inspection.tree(recorded[0], App("web", application="sample-app")).object == "Application/sample-app"
+
+
+@pytest.mark.parametrize("run", ["terminate-flips-back"], indirect=True)
+def test_an_operation_that_a_stale_write_turned_back_is_ended_all_the_same(run: Run) -> None:  # noqa: F811
+    outcome = inspection.terminate(run.platform, App(), timeout_s=10.0, progress=run.lines.append)
+    assert outcome.figures["terminated"] and not run.api.error
+    assert any("again: a stale write turned it back" in line for line in run.lines), run.lines
