@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from platform_lib import errors, redact
 from platform_lib.wire import kubeconfig as kubeconfig_
@@ -21,6 +22,8 @@ def transport(kubeconfig: Path, context: str, *, ours: bool) -> tuple[Callable[.
     from kubernetes import client, config
     from kubernetes.dynamic import DynamicClient
 
+    from platform_lib.wire.registry import is_loopback
+
     found = kubeconfig_.entry([kubeconfig], context)
     configuration = client.Configuration()
     try:
@@ -32,6 +35,8 @@ def transport(kubeconfig: Path, context: str, *, ours: bool) -> tuple[Callable[.
         ) from error
     if found.bodies[2].get("exec") and not (configuration.api_key or configuration.cert_file):
         raise _plugin_failed(found)
+    if not found.bodies[1].get("proxy-url") and is_loopback(urlsplit(found.server).netloc):
+        configuration.proxy = None  # as kubectl does: HTTPS_PROXY is not for loopback, with or without NO_PROXY
     # A refused connection is tried again at once; an answer, whatever its status, is never repeated.
     configuration.retries = urllib3.Retry(
         total=2,
