@@ -96,6 +96,8 @@ class Refused(Exception):
         """The next step."""
         if self.status in (401, 403):
             return "check prometheus_headers: who may ask, and for which tenant (X-Scope-OrgID)"
+        if 300 <= self.status < 400:
+            return "it leads to another address, which is not followed: set prometheus_url to that one, or log in there"
         if self.kind == "page":
             return "something else answers there: check prometheus_url (its path too) and proxies"
         if self.status == 404:
@@ -122,6 +124,7 @@ def session(target: Endpoint, heard: Callable[[list[str]], None]) -> Any:
                 answer = requests.Response()
                 answer.status_code, answer._content = status, body
             else:
+                options["allow_redirects"] = False  # a login page or another host: neither gets the headers
                 answer = super().request(method, url, *args, **options)
             document, result = decoded(answer.status_code, answer.content, samples=samples)
             heard([*(document.get("warnings") or []), *(document.get("infos") or [])])
