@@ -18,6 +18,7 @@ from pathlib import Path
 from platform_lib import evidence
 from platform_lib.errors import InvalidInput, PlatformError
 from platform_lib.report import write_index
+from platform_lib.unpacking import unpack
 
 BUNDLE = "bundle.tar.gz.b64"
 OPEN = ("report.html", "output.ipynb", "result.json", "params.json")
@@ -70,7 +71,7 @@ def fetch(url: str, into: Path) -> Path:
         try:
             packed = base64.b64decode(text, validate=False)
             with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
-                archive.extractall(scratch, filter="data")
+                unpack(archive, Path(scratch))
         except (binascii.Error, tarfile.TarError, OSError, EOFError) as error:
             raise InvalidInput(f"{url} - holds no readable bundle: {error}", hint="run the book again") from error
         found = Path(scratch) / name

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from platform_lib.errors import ToolMissing
 from platform_lib.settings import Settings, child_environment, search_path, settings
+from platform_lib.unpacking import unpack
 
 PROMETHEUS_VERSION = "2.55.1"
 """Last release of the 2.x line; the configuration is the same that Debian's 2.42 reads."""
@@ -155,8 +156,7 @@ def _prometheus_from_release(folder: Path) -> dict[str, Path]:
     _download(PROMETHEUS_URL.format(version=PROMETHEUS_VERSION, name=name), archive)
     verify_sha256(archive, wanted)
     with tarfile.open(archive) as tar:
-        for program in PROMETHEUS_PROGRAMS:
-            tar.extract(f"{name}/{program}", folder, filter="data")
+        unpack(tar, folder)
     return {program: folder / name / program for program in PROMETHEUS_PROGRAMS}
 
 

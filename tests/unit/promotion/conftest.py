@@ -23,6 +23,21 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if program is None:
         pytest.skip("docker-registry is not installed (apt-get install docker-registry)")
     folder = tmp_path_factory.mktemp("registry")
+    for attempt in range(3):  # a port that was free a moment ago may be somebody's now
+        process, host = _started(program, folder, f"log{attempt}")
+        try:
+            until(lambda: _answers(process, host), wanted="the registry answers, or ends", timeout_s=60)  # noqa: B023
+            if process.poll() is None:
+                yield host
+                return
+        finally:
+            process.terminate()
+            process.wait(10)
+    raise AssertionError((folder / "log2").read_text()[-500:])
+
+
+def _started(program: str, folder: Path, log: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start the registry on a free port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{sock.getsockname()[1]}"
@@ -31,20 +46,16 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
         f"http: {{addr: '{host}'}}\n"
     )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
-    try:
-        until(lambda: _answers(host), wanted="the registry answers", timeout_s=20)
-        yield host
-    finally:
-        process.terminate()
-        process.wait(10)
+    with (folder / log).open("wb") as out:
+        return subprocess.Popen([program, "serve", str(config)], stdout=out, stderr=out), host
 
 
-def _answers(host: str) -> tuple[bool | None, str]:
+def _answers(process: subprocess.Popen[bytes], host: str) -> tuple[bool | None, str]:
+    if process.poll() is not None:
+        return True, "ended"
     try:
         return requests.get(f"http://{host}/v2/", timeout=1).ok or None, "an error"
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return None, "nothing"
 
 
