@@ -28,18 +28,27 @@ _HEADER = """\
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was asked and what was found; ``pods`` counts the objects that are pods or make them."""
+    """What was asked and what was found.
+
+    Attributes:
+        policies: How many were asked.
+        pods: Objects that are pods or make them.
+        violations: Every broken rule.
+        unjudged: Objects with pods in namespaces that no policy selects; nobody approved them.
+    """
 
     policies: int
     pods: int
     violations: tuple[rules.Violation, ...]
+    unjudged: tuple[str, ...] = ()
 
 
 def check(folder: Path | None = None) -> Checked:
     """Ask every policy of the project about every manifest of a folder.
 
     Args:
-        folder: Default ``gitops`` of the project. Namespaces in it say which policies hold where.
+        folder: Default ``gitops`` of the project. Namespaces in it, and those of the project, say which policies
+            hold where.
 
     Raises:
         InvalidInput: There are no policies, or no manifests, so nothing could have been refused.
@@ -55,7 +64,9 @@ def check(folder: Path | None = None) -> Checked:
             hint="name a folder with manifests, and set APQX_PROJECT_DIR to the project",
         )
     pods = sum(rules.pod_of(obj) is not None for obj in found)
-    return Checked(len(known), pods, tuple(rules.check(known, found)))
+    own = [obj for _, obj in _objects(project / "gitops")] if folder else []
+    violations, unjudged = rules.check(known, found, namespaces=own)
+    return Checked(len(known), pods, tuple(violations), tuple(unjudged))
 
 
 def _objects(folder: Path) -> list[tuple[Path, Obj]]:

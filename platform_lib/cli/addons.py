@@ -93,6 +93,8 @@ def check(
         table("", ["object", "policy", "why"], [[one.object, one.policy, one.message] for one in found.violations])
     if not as_json:
         print(f"{found.policies} policies, {found.pods} objects with pods, {len(found.violations)} violations")
+        for name in found.unjudged:
+            print(f"  not judged: {name}, no policy selects its namespace")
     if found.violations:
         raise typer.Exit(EXIT_FAILED)
 

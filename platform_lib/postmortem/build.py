@@ -173,7 +173,7 @@ def window(
     if incident and labels:
         lead = timedelta(seconds=LEAD_S)
         return start or min(labels) - lead, end or max(labels) + lead
-    if isinstance(source, Archive):
+    if isinstance(source, Archive) and not incident:
         return start or source.start, end or source.end
     wanted = f"incident {incident!r} is not in the record" if incident else "no start and end"
     raise InvalidInput(f"window - {wanted}", hint="give --since 30m, or --start and --end, or the id of an incident")

@@ -113,29 +113,36 @@ def _wrong(source: str, name: str, field: str, seen: str) -> ManifestError:
     )
 
 
-def check(policies: Iterable[Policy], documents: Iterable[Obj]) -> list[Violation]:
-    """Return every rule that an object breaks, in the order of the objects.
+def check(
+    policies: Iterable[Policy], documents: Iterable[Obj], *, namespaces: Iterable[Obj] = ()
+) -> tuple[list[Violation], list[str]]:
+    """Ask every policy about every object.
 
     Args:
         policies: What is asked.
         documents: Manifests; the Namespaces among them say which labels a namespace has.
+        namespaces: Further Namespaces, of those that ``documents`` do not hold.
 
     Returns:
-        Nothing when all is well. Objects that run no pods, and namespaces that no policy selects, break nothing.
+        Every broken rule in the order of the objects, and the objects with pods that no policy looked at: they are
+        not approved, nobody judged them.
     """
     objects, known = list(documents), list(policies)
-    labels = {manifests.name(obj): dict(manifests.labels(obj)) for obj in objects if obj.get("kind") == "Namespace"}
-    found = []
+    spaces = [one for one in (*namespaces, *objects) if one.get("kind") == "Namespace"]
+    labels = {manifests.name(obj): dict(manifests.labels(obj)) for obj in spaces}
+    found: list[Violation] = []
+    unjudged = []
     for obj in objects:
         pod = pod_of(obj)
         if pod is None:
             continue
         namespace = manifests.namespace(obj)
         here = {"kubernetes.io/metadata.name": namespace} | labels.get(namespace, {})
-        for policy in known:
-            if selects(policy.selector, here) and asked(policy, obj):
-                found += [Violation(policy.name, _label(obj), text) for text in broken(policy, pod)]
-    return found
+        judges = [policy for policy in known if selects(policy.selector, here) and asked(policy, obj)]
+        for policy in judges:
+            found += [Violation(policy.name, _label(obj), text) for text in broken(policy, pod)]
+        unjudged += [] if judges else [_label(obj)]
+    return found, unjudged
 
 
 def pod_of(obj: Obj) -> Obj | None:

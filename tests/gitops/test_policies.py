@@ -34,7 +34,7 @@ def good() -> dict[str, Any]:
 
 
 def refused(obj: dict[str, Any]) -> set[tuple[str, str]]:
-    return {(one.policy, one.message) for one in policies.check(POLICIES.values(), [NAMESPACE, obj])}
+    return {(one.policy, one.message) for one in policies.check(POLICIES.values(), [NAMESPACE, obj])[0]}
 
 
 def changed(change: Change, kind: str = "Deployment") -> dict[str, Any]:
@@ -83,7 +83,7 @@ BAD: list[tuple[str, str, Change]] = [
 
 
 def test_every_manifest_of_the_desired_state_passes(documents, addon_documents):
-    found = policies.check(POLICIES.values(), [d.body for d in [*documents, *addon_documents]])
+    found, _ = policies.check(POLICIES.values(), [d.body for d in [*documents, *addon_documents]])
     assert found == [], "\n".join(map(str, found))
 
 
@@ -93,7 +93,7 @@ def test_the_check_sees_the_pods_of_the_desired_state(documents):
     touched = [b for b in bodies if b["kind"] == "Deployment"]
     for body in touched:
         body["spec"]["template"]["spec"]["containers"][0]["image"] = "x:latest"
-    found = {v.object for v in policies.check(POLICIES.values(), bodies)}
+    found = {v.object for v in policies.check(POLICIES.values(), bodies)[0]}
     assert len(touched) >= 3 and found == {
         f"Deployment {b['metadata']['namespace']}/{b['metadata']['name']}" for b in touched
     }
@@ -134,8 +134,22 @@ def test_whatever_is_broken_together_each_break_is_caught_in_every_kind(picked: 
 def test_namespaces_of_others_are_left_alone_and_ours_are_not():
     other = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "sample-app", "labels": {"team": "x"}}}
     bad = changed(lambda t, c: c.update(image="x:latest"))
-    assert policies.check(POLICIES.values(), [other, bad]) == []
-    assert policies.check(POLICIES.values(), [NAMESPACE, bad]) != []
+    violations, unjudged = policies.check(POLICIES.values(), [other, bad])
+    assert violations == [] and len(unjudged) == 1, "nobody judged it, and that is said"
+    assert policies.check(POLICIES.values(), [NAMESPACE, bad])[0] != []
+    assert policies.check(POLICIES.values(), [bad], namespaces=[NAMESPACE])[0] != []
+
+
+def test_a_folder_without_its_namespace_is_held_to_the_projects_own(tmp_path: Path) -> None:
+    """A pull request's folder names a namespace of ours and does not bring it along."""
+    from platform_lib import admission
+
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: %s}\nspec: {containers: [{name: a, image: x}]}\n"
+    (tmp_path / "a.yaml").write_text(pod % "sample-app")
+    (tmp_path / "b.yaml").write_text(pod % "elsewhere")
+    found = admission.check(tmp_path)
+    assert {one.object.rsplit("/", 1)[-1] for one in found.violations} == {"a"} and len(found.violations) >= 3
+    assert [name for name in found.unjudged if "elsewhere" in name] == list(found.unjudged) != []
 
 
 @pytest.mark.parametrize(

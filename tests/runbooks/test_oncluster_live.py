@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from platform_lib import Platform, cluster, evidence, image, oncluster
+from platform_lib import Platform, cluster, evidence, fanout, image, oncluster
 from platform_lib.errors import GuardRefused, InvalidInput, WaitTimeout
 from platform_lib.oci import Layout, to_json
 from platform_lib.oncluster import order, submit
@@ -133,6 +133,16 @@ def test_an_interrupted_submitter_ends_the_pod_and_removes_everything(platform: 
 
     with pytest.raises(KeyboardInterrupt):
         oncluster.run(platform, "02", told("9.9.9"), image=workbench, results=RESULTS, progress=stop)
+    assert left(platform) == []
+
+
+def test_a_fan_out_over_jobs_has_one_summary(platform: Platform, workbench: str) -> None:
+    """Two Jobs side by side on one cluster: dry runs take no turns, and neither sweeps the other's rights."""
+    targets = [fanout.Target(name=name, home=platform.home) for name in ("one", "two")]
+    options = ["--image", workbench, "--results", RESULTS]
+    found = fanout.run("02", targets, told("2.0.0"), on="cluster", options=options)
+    assert found.ok, found
+    assert [(row.status, row.evidence) for row in found.results] == [("passed", f"{RESULTS}/r-1")] * 2
     assert left(platform) == []
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from platform_lib.model import Platform
     from platform_lib.providers.base import Release
@@ -28,6 +28,7 @@ def bootstrap(
     release: Release,
     workbench: str,
     pinned: Mapping[str, Manifests] | None = None,
+    lost: Callable[[str], bool] = lambda _reference: False,
 ) -> Platform:
     """Install Argo CD, give it a git source and apply the root Application; a second call changes nothing.
 
@@ -42,6 +43,7 @@ def bootstrap(
         release: The application's first image, by digest; used only where git names none.
         workbench: Image of the git server; ``''`` when ``git_url`` names a repository.
         pinned: Argo CD releases by flavour; default: the pinned ones.
+        lost: Tells of an image that git names whether its registry is known to have lost it.
 
     Returns:
         The platform with the endpoints of its git source.
@@ -63,7 +65,13 @@ def bootstrap(
         argocd.install(platform, current, deadline=deadline, progress=stages.progress, pinned=releases)
     with stages.stage("git source"):
         gitsource.prepare(
-            platform, current, release=release, workbench=workbench, deadline=deadline, progress=stages.progress
+            platform,
+            current,
+            release=release,
+            workbench=workbench,
+            lost=lost,
+            deadline=deadline,
+            progress=stages.progress,
         )
     with stages.stage("argocd ready"):
         argocd.wait_ready(platform, deadline=deadline, progress=stages.progress)

@@ -82,9 +82,16 @@ def check(platform: Platform, current: Settings, workbench: str) -> None:
 
 
 def prepare(
-    platform: Platform, current: Settings, *, release: Release, workbench: str, deadline: Deadline, progress: Progress
+    platform: Platform,
+    current: Settings,
+    *,
+    release: Release,
+    workbench: str,
+    deadline: Deadline,
+    progress: Progress,
+    lost: Callable[[str], bool] = lambda _reference: False,
 ) -> None:
-    """Make the git source readable for Argo CD, with a first release in it.
+    """Make the git source readable for Argo CD, with a release in it that can be pulled.
 
     Raises:
         WaitTimeout: The git server does not start or cannot be reached; says why.
@@ -99,7 +106,7 @@ def prepare(
     if secret is not None:
         Applier(kube.connect(platform)).apply(secret)
         progress(f"Secret/{SECRET} holds the credential for {platform.gitops_url}")
-    if _write_first_release(repository(platform, current), release):
+    if _write_first_release(repository(platform, current), release, lost):
         progress(f"{platform.gitops_url} names release {release.version}")
 
 
@@ -132,12 +139,12 @@ def credential(platform: Platform, current: Settings) -> Obj | None:
     }
 
 
-def _write_first_release(found: Repository, release: Release) -> str | None:
-    """Commit the release where the repository names none that was ever built; return the commit."""
+def _write_first_release(found: Repository, release: Release, lost: Callable[[str], bool]) -> str | None:
+    """Commit the release where the repository names none that could be pulled; return the commit."""
 
     def edit(tree: Path) -> str | None:
         path = tree / App().deployment_file
-        if path.is_file() and not _nobody_deployed(path):
+        if path.is_file() and not _unavailable(path, lost):
             return None
         write_release(path, image=release.reference, version=release.version)
         return f"Deploy {App().name} {release.version}\n\nFirst release, written when the platform came up."
@@ -145,11 +152,11 @@ def _write_first_release(found: Repository, release: Release) -> str | None:
     return found.change(edit)
 
 
-def _nobody_deployed(path: Path) -> bool:
-    """Return whether a Deployment's file still names the image that it came with, which no registry has."""
+def _unavailable(path: Path, lost: Callable[[str], bool]) -> bool:
+    """Return whether a Deployment's file names an image that nobody built, or one that its registry lost."""
     objects = manifests.parse_manifests(path.read_text(), path.name)
     images = [manifests.image_of(obj) for obj in objects if manifests.kind(obj) == "Deployment"]
-    return any(image.endswith(NEVER_BUILT) for image in images)
+    return any(image.endswith(NEVER_BUILT) or lost(image) for image in images)
 
 
 def plan_use(platform: Platform, current: Settings) -> Plan:

@@ -72,6 +72,23 @@ def build(
     return K3dImage(digest, reference, version, round(monotonic() - started, 3))
 
 
+def lost(current: Settings, reference: str) -> bool:
+    """Tell whether an image is named by the cluster's registry and not in it: ``down --purge`` deletes its volume.
+
+    Args:
+        current: Where the registry is.
+        reference: As git names it; one of another registry is never lost here.
+    """
+    from platform_lib.wire.registry import Reference, Registry
+
+    host, _, rest = reference.partition("/")
+    repository, _, digest = rest.partition("@")
+    if host != f"{config.registry_name(current)}:{config.REGISTRY_PORT_INSIDE}" or not digest:
+        return False
+    with Registry(Reference(f"{config.LOOPBACK}:{current.k3d.registry_port}", repository, digest)) as registry:
+        return registry.find_manifest(digest) is None
+
+
 def pull(image: str, *, timeout_s: float) -> bool:
     """Have an image in Docker before k3d asks for it, because k3d tries again for ever when a pull breaks off.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from platform_lib import journal
@@ -196,7 +197,7 @@ class K3d(Limited):
         """Make a platform of the cluster: Argo CD, the git source, the root Application."""
         from platform_lib.providers.bootstrap import bootstrap
 
-        return bootstrap(self.platform, self.settings, **means)
+        return bootstrap(self.platform, self.settings, lost=partial(images.lost, self.settings), **means)
 
     def _complete(self, seen: Seen) -> bool:
         """Return whether nothing is left to do: all containers run, endpoints are known, the application answers."""

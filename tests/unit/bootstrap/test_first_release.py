@@ -18,4 +18,5 @@ PUBLISHED = "ghcr.io/apqx/sample-app@sha256:" + "1" * 64
 def test_an_image_that_a_pipeline_published_stays(tmp_path: Path, image: str, replaceable: bool) -> None:
     path = Path(shutil.copy(ROOT / "gitops/workloads/sample-app/deployment.yaml", tmp_path))
     write_release(path, image=image, version="1.0.0")
-    assert gitsource._nobody_deployed(path) is replaceable
+    assert gitsource._unavailable(path, lambda _image: False) is replaceable
+    assert gitsource._unavailable(path, lambda named: named == image)

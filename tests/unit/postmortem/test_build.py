@@ -130,6 +130,11 @@ def test_the_window_follows_the_incident() -> None:
     assert (first, last) == (at(41) - timedelta(seconds=60), at(44) + timedelta(seconds=60))
 
 
+def test_an_incident_that_is_not_in_the_archive_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="incident 'INC-8' is not in the record"):
+        postmortem.build(archive([*story()], samples()), incident="INC-8")
+
+
 def test_a_window_outside_the_archive_is_refused() -> None:
     with pytest.raises(InvalidInput, match="outside the archive"):
         postmortem.build(archive(), start=at(500), end=at(600))

@@ -300,3 +300,19 @@ def test_the_command_says_verdict_and_exit_code(remote, shelf, cosign, tmp_path)
 def test_nodes_of_another_architecture_refuse_the_image(platform, app, remote, shelf, cosign, monkeypatch) -> None:
     monkeypatch.setattr(promotion, "_nodes", lambda _platform: ("linux/riscv64",))
     assert "no image for linux/riscv64" in refused(platform, app, good(shelf, cosign), remote)
+
+
+def test_an_image_that_a_deleted_registry_had_is_known_to_be_lost(shelf, monkeypatch) -> None:
+    """What k3d's ``up`` asks of the digest that the user's repository names; see providers/k3d/images.lost."""
+    from platform_lib.providers.k3d import config, images
+    from platform_lib.settings import settings
+
+    host, _, port = shelf.host.partition(":")
+    assert host == config.LOOPBACK
+    monkeypatch.setenv("APQX_K3D_REGISTRY_PORT", port)
+    current = settings()
+    there = shelf.image()
+    inside = f"{config.registry_name(current)}:{config.REGISTRY_PORT_INSIDE}/{shelf.repository}"
+    assert not images.lost(current, f"{inside}@{there}")
+    assert images.lost(current, f"{inside}@sha256:{'0' * 64}")
+    assert not images.lost(current, f"ghcr.io/you/shop@sha256:{'0' * 64}")
