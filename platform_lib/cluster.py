@@ -7,13 +7,13 @@ happens on it is that of ``deploy``, ``sync``, ``rollout`` and ``rollback``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from platform_lib import applications, journal, providers
 from platform_lib.errors import GuardRefused, InvalidInput, PlatformError
-from platform_lib.model import App, Outcome, Plan, Platform, _Table
+from platform_lib.model import App, Outcome, Plan, Platform, Step, _Table
 from platform_lib.operation import operation
 from platform_lib.providers import state
 from platform_lib.providers.base import Named, Provider, Release
@@ -108,8 +108,7 @@ def up(
         InvalidInput, GuardRefused, ToolMissing, UnsupportedSystem, Locked: Nothing was started.
     """
     found = _free_for(providers.chosen(provider, context=context, write=write, install=install))
-    if merge_kubeconfig and (why := found.cannot("merge_kubeconfig")):
-        raise InvalidInput(f"merging the kubeconfig of {found.platform.name} - refused: {why}")
+    _refuse_merge(found, merge_kubeconfig)
     outcome = found.up(timeout_s=timeout_s, progress=progress or _silent)
     if merge_kubeconfig:
         found.merge_kubeconfig()
@@ -129,15 +128,34 @@ def _free_for(wanted: Provider) -> Provider:
     return wanted
 
 
+def _refuse_merge(found: Provider, wanted: bool) -> None:
+    """Refuse to merge a kubeconfig where the provider cannot; asks nobody."""
+    if wanted and (why := found.cannot("merge_kubeconfig")):
+        raise InvalidInput(
+            f"merging the kubeconfig of {found.platform.name} - refused: {why}", hint="leave out --merge-kubeconfig"
+        )
+
+
 def plan_up(
-    *, provider: str | None = None, context: str = "", write: bool = False, install: Sequence[str] = ()
+    *,
+    provider: str | None = None,
+    context: str = "",
+    write: bool = False,
+    install: Sequence[str] = (),
+    merge_kubeconfig: bool = False,
 ) -> Plan:
     """Return what ``up`` would do now; arguments as there.
 
     Raises:
-        InvalidInput: There is no such provider, or another one is up in this state folder.
+        InvalidInput: There is no such provider, it cannot do what was asked, or another one is up in this state folder.
     """
-    return _free_for(providers.chosen(provider, context=context, write=write, install=install)).plan_up()
+    found = _free_for(providers.chosen(provider, context=context, write=write, install=install))
+    _refuse_merge(found, merge_kubeconfig)
+    plan = found.plan_up()
+    if not merge_kubeconfig:
+        return plan
+    merge = Step("merge", f"context {found.platform.context}", "into your own kubeconfig; its current context stays")
+    return replace(plan, steps=(*plan.steps, merge))
 
 
 @operation("down", still=_not_gone, connects=True)

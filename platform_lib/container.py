@@ -167,6 +167,7 @@ def build(
     network: str = "",
     wheels: Path | None = None,
     engine: Engine | None = None,
+    timeout_s: float | None = None,
     progress: Progress | None = None,
 ) -> Built:
     """Build one target of the Dockerfile into the engine's store.
@@ -182,6 +183,7 @@ def build(
         network: Network of the build steps as the engine calls it (``host``, ``none``); empty: its default.
         wheels: Folder of wheels (see ``wheels.download``); the Python packages are then taken from there only.
         engine: Who builds; None: whoever answers.
+        timeout_s: Deadline in seconds; None: the setting ``image_build_timeout_s``.
         progress: Gets each line that the engine prints.
 
     Returns:
@@ -192,11 +194,13 @@ def build(
         ImageError: The build failed; the message ends with its last lines.
         ToolMissing: No engine, or one that cannot build this Dockerfile.
         Unreachable: A daemon or a registry did not answer.
-        WaitTimeout: It took longer than the setting ``image_build_timeout_s``.
+        WaitTimeout: It took longer than ``timeout_s``.
     """
+    check(
+        project_dir, version=version, target=target, repository=repository, platform=platform, build_args=build_args
+    )
     arguments = {"VERSION": version, **(build_args or {})}
-    repository = repository or REPOSITORIES.get(target, "")
-    _check(project_dir, target, repository, version, platform, arguments)
+    repository = repository or REPOSITORIES[target]
     chosen = engine or _find()
     started = monotonic()
     reference = f"{repository}:{version}"
@@ -208,7 +212,7 @@ def build(
         command = _build_command(chosen, context, id_file, target, reference, platform, network, arguments)
         run(
             command,
-            timeout_s=settings().image_build_timeout_s,
+            timeout_s=settings().image_build_timeout_s if timeout_s is None else timeout_s,
             doing=f"image {reference} - build with {chosen.name}",
             extra_env={"DOCKER_BUILDKIT": "1"},
             progress=progress,
@@ -245,22 +249,32 @@ def _build_command(
     return [*command, "--tag", reference, "--iidfile", str(id_file), str(context)]
 
 
-def _check(
-    project_dir: Path, target: str, repository: str, version: str, platform: str, arguments: Mapping[str, str]
+def check(
+    project_dir: Path,
+    *,
+    version: str,
+    target: str = "app",
+    repository: str = "",
+    platform: str = "",
+    build_args: Mapping[str, str] | None = None,
 ) -> None:
-    """Refuse what would fail later, or succeed and be wrong."""
+    """Refuse what would fail later, or succeed and be wrong; asks no engine. Arguments as for ``build``.
+
+    Raises:
+        InvalidInput: An argument or the folder cannot be used.
+    """
     if target not in REPOSITORIES:
         raise InvalidInput(
             f"image target - {target!r}, expected {' or '.join(REPOSITORIES)}", hint="see the Dockerfile"
         )
     for what, value, pattern, wanted in (
-        ("repository", repository, _REPOSITORY, "host/name in small letters, without tag or digest"),
+        ("repository", repository or REPOSITORIES[target], _REPOSITORY, "host/name in small letters, without tag or digest"),
         ("version", version, _TAG, "at most 63 of A-Z a-z 0-9 . _ -, as in 1.4.0"),
         ("platform", platform or "linux/amd64", _PLATFORM, "linux/amd64 or linux/arm64"),
     ):
         if not pattern.fullmatch(value):
             raise InvalidInput(f"image {what} - {value!r}, expected {wanted}", hint=f"correct the {what}")
-    for name in arguments:
+    for name in build_args or ():
         if not _ARGUMENT.fullmatch(name) or any(part in name for part in SECRET_NAME_PARTS):
             raise InvalidInput(
                 f"build argument {name!r} - expected a name of A-Z 0-9 _ that is no secret",
@@ -285,7 +299,12 @@ def _size_bytes(chosen: Engine, reference: str) -> int:
 
 
 def push(
-    reference: str, *, engine: Engine | None = None, insecure: bool = False, progress: Progress | None = None
+    reference: str,
+    *,
+    engine: Engine | None = None,
+    insecure: bool = False,
+    timeout_s: float | None = None,
+    progress: Progress | None = None,
 ) -> str:
     """Push an image of the engine's store to the registry in its name.
 
@@ -294,6 +313,7 @@ def push(
         engine: Whose store; None: whoever answers.
         insecure: Allow plain HTTP, for a registry on loopback. Docker decides that itself: loopback is allowed,
             for others its daemon needs ``insecure-registries``.
+        timeout_s: Deadline in seconds; None: the setting ``image_push_timeout_s``.
         progress: Gets each line that the engine prints.
 
     Returns:
@@ -302,7 +322,7 @@ def push(
     Raises:
         ImageError: The registry refused (not logged in, not allowed), or the image is not in the store.
         Unreachable: The registry did not answer.
-        WaitTimeout: It took longer than the setting ``image_push_timeout_s``.
+        WaitTimeout: It took longer than ``timeout_s``.
     """
     repository, _, tag = reference.rpartition(":")
     if not _REPOSITORY.fullmatch(repository) or not _TAG.fullmatch(tag):
@@ -315,7 +335,7 @@ def push(
         own = ["--digestfile", str(digest_file), *(["--tls-verify=false"] if insecure else [])]
         output = run(
             [chosen.program, "push", *(own if chosen.name != "docker" else []), reference],
-            timeout_s=settings().image_push_timeout_s,
+            timeout_s=settings().image_push_timeout_s if timeout_s is None else timeout_s,
             doing=f"image {reference} - push with {chosen.name}",
             progress=progress,
         )

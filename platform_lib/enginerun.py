@@ -175,7 +175,8 @@ def run(
         last = kept[-1] if kept else "nothing"
         raise WaitTimeout(
             f"{doing}: not done after {timeout_s:g} s, last line seen: {last}",
-            hint="raise APQX_IMAGE_BUILD_TIMEOUT_S or APQX_IMAGE_PUSH_TIMEOUT_S, or look at the network",
+            hint="raise APQX_IMAGE_BUILD_TIMEOUT_S or APQX_IMAGE_PUSH_TIMEOUT_S (apqx up: --timeout-s), "
+            "or look at the network",
             wanted=doing,
             last_seen=last,
             waited_s=timeout_s,

@@ -352,9 +352,23 @@ def _variable_part(location: tuple[int | str, ...]) -> str:
     return "_".join(map(str, location[: 2 if location[:1] == ("k3d",) else 1]))
 
 
+def _no_key(location: tuple[int | str, ...]) -> SettingsError:
+    """Say that a key of the file (or of a table in it) is none, and which one was likely meant."""
+    *table, key = map(str, location)
+    model = {"k3d": K3dSettings, "apps": AppEntry}.get(table[0] if table else "", Settings)
+    close = ".".join([*table, _closest(key.lower().removeprefix("apqx_"), set(model.model_fields))])
+    return SettingsError(
+        f"apqx.toml - {'.'.join(map(str, location))!r} is no key of it",
+        hint=f"did you mean {close}? remove it otherwise; apqx doctor --settings lists all",
+        key=".".join(map(str, location)),
+    )
+
+
 def _explained(error: ValidationError) -> SettingsError:
     """Turn the first validation error into one sentence with variable, value and expectation."""
     first = error.errors(include_url=False)[0]
+    if first["type"] == "extra_forbidden":
+        return _no_key(first["loc"])
     name = ".".join(map(str, first["loc"]))
     variable = name if name.startswith("APQX_") else f"APQX_{_variable_part(first['loc']).upper()}"
     if not first["loc"]:

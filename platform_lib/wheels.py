@@ -27,6 +27,7 @@ LOCKS = {
 """Lock files that each target of the Dockerfile installs."""
 PYTHON_VERSION = "3.11.16"
 """Python of the base image that the Dockerfile names."""
+_FULL_VERSION = re.compile(r"3\.\d{1,2}\.\d{1,3}")
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _GLIBC = ("2_17", "2_28", "2_34")
 """Of manylinux tags that wheels carry; the base image has glibc 2.41, Debian 12 has 2.36."""
@@ -53,7 +54,7 @@ def download(
         How many wheels the target needs.
 
     Raises:
-        InvalidInput: ``target`` or ``architecture`` is unknown.
+        InvalidInput: ``target`` or ``architecture`` is unknown, or the version is none; nothing was made.
         ImageError: A wheel could not be had, or has another hash than the locked one.
     """
     if target not in LOCKS or architecture not in _MACHINES:
@@ -61,12 +62,17 @@ def download(
             f"wheels - for {target!r} on {architecture!r}, expected {'|'.join(LOCKS)} on {'|'.join(_MACHINES)}",
             hint="see LOCKS in platform_lib/wheels.py",
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    if not _FULL_VERSION.fullmatch(python_version):
+        raise InvalidInput(
+            f"wheels - for Python {python_version!r}, expected the full version of the image's, as in {PYTHON_VERSION}",
+            hint="leave out --python-version for the base image that the Dockerfile names",
+        )
     entries = [
         entry
         for lock in LOCKS[target]
         for entry in _wanted((project_dir / lock).read_text(encoding="utf-8"), python_version, _MACHINES[architecture])
     ]
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", suffix=".txt", prefix="apqx-wheels-") as lock_file:
         lock_file.write("\n".join(entries))
         lock_file.flush()

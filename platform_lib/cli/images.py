@@ -38,15 +38,19 @@ def image_build(
         _only_for_engines(target, repository, platform, build_arg, network, wheels, push)
         show(image_.build(version=version or "1.0.0"), as_json)
         return
+    project, version, arguments = settings().project_dir, version or _default_version(target), _named(build_arg or [])
+    container.check(
+        project, version=version, target=target, repository=repository, platform=platform, build_args=arguments
+    )
     chosen = container.engine("" if engine == "auto" else engine)
     with steps(as_json) as progress:
         built = container.build(
-            settings().project_dir,
-            version=version or _default_version(target),
+            project,
+            version=version,
             target=target,  # type: ignore[arg-type]
             repository=repository,
             platform=platform,
-            build_args=_named(build_arg or []),
+            build_args=arguments,
             network=network,
             wheels=wheels,
             engine=chosen,

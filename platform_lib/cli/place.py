@@ -34,7 +34,10 @@ def up(
 
     wanted = tuple(part.strip() for part in install.split(",") if part.strip())
     if dry_run:
-        show(cluster.plan_up(provider=provider, context=context, write=write, install=wanted), as_json)
+        plan = cluster.plan_up(
+            provider=provider, context=context, write=write, install=wanted, merge_kubeconfig=merge_kubeconfig
+        )
+        show(plan, as_json)
         return
     with steps(as_json) as progress:
         outcome = cluster.up(

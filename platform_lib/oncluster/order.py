@@ -19,7 +19,8 @@ MOUNT = "/etc/apqx"
 """Where the order lies in the pod."""
 GIT_TOKEN = "GIT_TOKEN"  # noqa: S105 - the name of a variable
 """Key of the Secret that holds the token for pushes."""
-_RESULTS = re.compile(r"(?:(?:s3|gs|abs|adl|hdfs)://\S+|/\S+)")
+RESULTS = re.compile(r"(?:(?:s3|gs|abs|adl|hdfs)://\S+|/\S+)")
+"""Where evidence can go: object storage that papermill knows, or an absolute folder."""
 _IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 _DEPLOYS = frozenset({"02-deploy", "03-observe-rollout", "04-rollback"})
 _NOT_ON_ITSELF = frozenset({"01-setup", "06-teardown"})
@@ -128,7 +129,7 @@ def make(
             f"workbench image {image or 'none'} - expected a reference by digest (name@sha256:...)",
             hint="make image REGISTRY=... builds and pushes it; then --image, or APQX_JOB_IMAGE",
         )
-    if not _RESULTS.fullmatch(where):
+    if not RESULTS.fullmatch(where):
         raise InvalidInput(
             f"results {where or 'nowhere'!r} - expected object storage such as s3://bucket/prefix",
             hint="pass --results, or set APQX_JOB_RESULTS; a pod's own disk is gone with the pod",

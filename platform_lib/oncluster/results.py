@@ -17,6 +17,7 @@ from pathlib import Path
 
 from platform_lib import evidence
 from platform_lib.errors import InvalidInput, PlatformError
+from platform_lib.oncluster.order import RESULTS
 from platform_lib.report import write_index
 from platform_lib.unpacking import unpack
 
@@ -58,9 +59,16 @@ def fetch(url: str, into: Path) -> Path:
         The run folder.
 
     Raises:
-        InvalidInput: There is a folder of that name already, or the bundle is no bundle or was altered.
+        InvalidInput: The address is none, there is a folder of that name already, or the bundle is no bundle or was
+            altered.
         PlatformError: The store refused, or holds no such run.
     """
+    if not RESULTS.fullmatch(url.rstrip("/")):
+        raise InvalidInput(
+            f"run {url!r} - is no address of a run, expected object storage such as s3://bucket/prefix/RUN, or an "
+            "absolute folder",
+            hint="apqx run --on cluster printed it; runs of this machine: apqx runs",
+        )
     name = url.rstrip("/").rsplit("/", 1)[-1]
     target = into / name
     if target.exists():

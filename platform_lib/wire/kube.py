@@ -264,7 +264,7 @@ class Kube:
         """Return the events of a namespace, oldest first; ``name`` restricts them to one object."""
         fields = f"involvedObject.name={name}" if name else ""
         items, _ = self.list(EVENTS, namespace, fields=fields)
-        return sorted(items, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+        return sorted(items, key=_event_time)
 
     def watch(
         self,

@@ -66,6 +66,13 @@ TROUBLES = (
         "start it: sudo systemctl start docker, or start Docker Desktop; another address: DOCKER_HOST",
     ),
     _trouble(
+        "daemon address",
+        r"error during connect: \w+ \"?https?://([^/\"\s]+)[^\"\s]*\"?: ([^\n]{1,200})",
+        Unreachable,
+        "docker daemon - not reached at {0} ({1}), expected a running one",
+        "check DOCKER_HOST, else the address in docker context ls; without either, docker asks this machine's daemon",
+    ),
+    _trouble(
         "client too old",
         r"client version (\S+) is too old. Minimum supported API version is (\S+?),",
         ToolMissing,

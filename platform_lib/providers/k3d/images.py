@@ -16,7 +16,7 @@ from platform_lib.model import _Table
 from platform_lib.providers.base import Progress
 from platform_lib.providers.k3d import config, programs
 from platform_lib.settings import Settings
-from platform_lib.wait import monotonic
+from platform_lib.wait import Deadline, monotonic
 from platform_lib.wire import manifest_edit
 
 NAMES = {"app": "apqx/sample-app", "workbench": "apqx/workbench"}
@@ -41,7 +41,12 @@ class K3dImage(_Table):
 
 
 def build(
-    current: Settings, *, target: Literal["app", "workbench"], version: str, progress: Progress | None = None
+    current: Settings,
+    *,
+    target: Literal["app", "workbench"],
+    version: str,
+    deadline: Deadline | None = None,
+    progress: Progress | None = None,
 ) -> K3dImage:
     """Build a target of the Dockerfile and push it to the cluster's registry.
 
@@ -49,11 +54,13 @@ def build(
         current: Where the project and the registry are.
         target: ``app`` or ``workbench``.
         version: Version label.
+        deadline: Of the operation that this is a part of; the settings' own limits hold beside it.
         progress: Called with each line of the build.
 
     Raises:
         InvalidInput: The version cannot be a label.
         ImageError, ToolMissing: It could not be built or pushed.
+        WaitTimeout: It was not done in time.
     """
     from platform_lib import container
 
@@ -65,9 +72,16 @@ def build(
         version=version,
         repository=f"{config.LOOPBACK}:{current.k3d.registry_port}/{name}",
         engine=engine,
+        timeout_s=_at_most(current.image_build_timeout_s, deadline),
         progress=progress,
     )
-    digest = container.push(built.reference, engine=engine, insecure=True, progress=progress)
+    digest = container.push(
+        built.reference,
+        engine=engine,
+        insecure=True,
+        timeout_s=_at_most(current.image_push_timeout_s, deadline),
+        progress=progress,
+    )
     reference = f"{config.registry_name(current)}:{config.REGISTRY_PORT_INSIDE}/{name}@{digest}"
     return K3dImage(digest, reference, version, round(monotonic() - started, 3))
 
@@ -87,6 +101,11 @@ def lost(current: Settings, reference: str) -> bool:
         return False
     with Registry(Reference(f"{config.LOOPBACK}:{current.k3d.registry_port}", repository, digest)) as registry:
         return registry.find_manifest(digest) is None
+
+
+def _at_most(limit_s: float, deadline: Deadline | None) -> float:
+    """Return a limit in seconds, cut to what is left until the deadline; a second at the least, to be ended in order."""
+    return limit_s if deadline is None else min(limit_s, max(deadline.left_s, 1.0))
 
 
 def pull(image: str, *, timeout_s: float) -> bool:

@@ -70,11 +70,17 @@ class K3d(Limited):
         return left + [str(path) for path in (self.layout.k3d, self.layout.endpoints) if path.exists()]
 
     def plan_up(self) -> Plan:
-        """Return what ``up`` would do now; looks at Docker, so what is missing is said here already."""
+        """Return what ``up`` would do now; looks at Docker and refuses what ``up`` would refuse."""
+        preflight.sources(self.settings)
         found = checks.look(self.settings)
-        checks.ours(found.cluster, self.layout, self.settings)
+        begun, state_seen = self._half_made.exists(), found.cluster.state
+        if not begun:  # else ``up`` deletes it first: neither its settings nor its ports are in the way
+            self._refuse(found.cluster)
+        else:
+            state_seen = "absent"
+            checks.means(self.settings, self.platform)
         title = f"bring up platform {self.platform.name}"
-        if self._complete(found.cluster):
+        if not begun and self._complete(found.cluster):
             return Plan(f"platform {self.platform.name} is up")
         document = config.render(self.settings)
         inputs = {"provider": "k3d", "home": str(self.settings.home), "config": document}
@@ -82,7 +88,7 @@ class K3d(Limited):
         steps = {
             "absent": [Step("create", f"cluster {self.platform.name}", f"{nodes}, by k3d {found.k3d}")],
             "running": [],
-        }.get(found.cluster.state, [Step("start", f"cluster {self.platform.name}", "it is there and does not run")])
+        }.get(state_seen, [Step("start", f"cluster {self.platform.name}", "it is there and does not run")])
         steps += [
             Step("write", str(self.platform.kubeconfig), "apart from your own kubeconfig"),
             Step("build and push", config.registry_name(self.settings), "the image is named by digest"),
@@ -145,11 +151,15 @@ class K3d(Limited):
             clusters.delete(self.platform.name, config.registry_name(self.settings))
             self._forget()
             seen = clusters.look(self.platform.name)
+        self._refuse(seen)
+        return seen
+
+    def _refuse(self, seen: Seen) -> None:
+        """Refuse a cluster that is not ours, and a machine on which none could come up."""
         checks.ours(seen, self.layout, self.settings)
         if seen.state == "absent":
             checks.room(self.settings)
             checks.means(self.settings, self.platform)
-        return seen
 
     def _bring_up(self, stages: Stages, deadline: Deadline, before: Seen) -> Outcome:
         """Make or start what is missing and wait for the application's first answer."""
@@ -166,9 +176,11 @@ class K3d(Limited):
             access.wait_nodes(self.platform, seen.of("server") | seen.of("agent"), deadline, stages.progress)
             access.open_door(self.platform)
         with stages.stage("images"):
-            release = self._build("app", seed.FIRST_VERSION, stages.progress)
+            release = self._build("app", seed.FIRST_VERSION, stages.progress, deadline)
             needed = not self.settings.git_url  # it is the git server in the cluster
-            workbench = self._build("workbench", seed.FIRST_VERSION, stages.progress).reference if needed else ""
+            workbench = ""
+            if needed:
+                workbench = self._build("workbench", seed.FIRST_VERSION, stages.progress, deadline).reference
         self.platform = self._install(stages=stages, deadline=deadline, release=release, workbench=workbench)
         state.write_endpoints(self.platform)
         with stages.stage("first answer"):
@@ -300,9 +312,15 @@ class K3d(Limited):
         """Build the application and push it to the cluster's registry."""
         return self._build("app", version)
 
-    def _build(self, target: Literal["app", "workbench"], version: str, progress: Progress | None = None) -> K3dImage:
+    def _build(
+        self,
+        target: Literal["app", "workbench"],
+        version: str,
+        progress: Progress | None = None,
+        deadline: Deadline | None = None,
+    ) -> K3dImage:
         """Build one target of the Dockerfile and push it."""
-        return images.build(self.settings, target=target, version=version, progress=progress)
+        return images.build(self.settings, target=target, version=version, deadline=deadline, progress=progress)
 
     def stop_node(self, name: str) -> None:
         """Lose an agent as in a power cut: its container is killed with everything in it.
