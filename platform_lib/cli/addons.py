@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from platform_lib.cli.output import AsJson, finish, show, steps, table
+from platform_lib.cli.output import AsJson, Verify, Write, finish, generated, show, steps, table
 from platform_lib.errors import EXIT_FAILED
 
 addon_app = typer.Typer(
@@ -22,9 +21,9 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Return after the push."
 @addon_app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List the add-ons: what each is for, what it asks for, whether it is on, and why it cannot be here."""
-    from platform_lib import addons, cluster
+    from platform_lib import addons, cluster, providers
 
-    found = addons.look(cluster.connect())
+    found = addons.look(cluster.connect() if providers.recorded().present() else None)
     if as_json:
         show(found, True)
         return
@@ -101,23 +100,15 @@ def check(
 
 @addon_app.command()
 def analysis(
-    write: Annotated[bool, typer.Option("--write", help="Replace the committed manifest.")] = False,
-    verify: Annotated[bool, typer.Option("--check", help="Leave with 1 when the committed manifest is old.")] = False,
+    write: Write = False,
+    verify: Verify = False,
 ) -> None:
     """Print the AnalysisTemplate of the canary, made of gitops/slo and the named queries."""
     from platform_lib import admission
     from platform_lib.settings import settings
 
     text, path = admission.analysis_manifest(), settings().project_dir / admission.ANALYSIS
-    same = path.exists() and path.read_text() == text
-    if write and not same:
-        path.write_text(text)
-    if write or verify:
-        sys.stderr.write(f"{path.name} {'is up to date' if same else 'was written' if write else 'is old'}\n")
-    else:
-        print(text, end="")
-    if verify and not write and not same:
-        raise typer.Exit(EXIT_FAILED)
+    generated(text, path, write=write, verify=verify)
 
 
 @addon_app.command()

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from platform_lib.cli.output import AsJson, pairs, show, steps, table, target_of
-from platform_lib.errors import EXIT_FAILED
+from platform_lib.cli.output import AsJson, Verify, Write, generated, pairs, show, steps, table, target_of
 
 dashboard_app = typer.Typer(help="Dashboards as code, with and without Grafana.", no_args_is_help=True)
 
@@ -36,6 +35,7 @@ def render(
 ) -> None:
     """Fill a dashboard from Prometheus and draw it: for machines without Grafana, and for reports."""
     from platform_lib import cluster, dashboards
+
     with steps() as progress:
         filled = dashboards.render(
             cluster.connect(),
@@ -52,21 +52,12 @@ def render(
 
 @dashboard_app.command("grafana")
 def grafana(
-    write: Annotated[bool, typer.Option("--write", help="Replace the committed manifest.")] = False,
-    verify: Annotated[bool, typer.Option("--check", help="Leave with 1 when the committed manifest is old.")] = False,
+    write: Write = False,
+    verify: Verify = False,
 ) -> None:
     """Print the ConfigMap from which Grafana takes the dashboards."""
     from platform_lib.dashboards import manifest
     from platform_lib.settings import settings
 
     text, path = manifest.text(), settings().project_dir / manifest.PATH
-    same = path.exists() and path.read_text() == text
-    if write and not same:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    if write or verify:
-        sys.stderr.write(f"{path.name} {'is up to date' if same else 'was written' if write else 'is old'}\n")
-    else:
-        print(text, end="")
-    if verify and not write and not same:
-        raise typer.Exit(EXIT_FAILED)
+    generated(text, path, write=write, verify=verify)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +54,28 @@ def finish(outcome: Any, as_json: bool) -> None:
     """Print an outcome and leave with its exit code."""
     show(outcome, as_json)
     if not outcome.ok:
+        raise typer.Exit(EXIT_FAILED)
+
+
+Write = Annotated[bool, typer.Option("--write", help="Replace the committed manifest.")]
+Verify = Annotated[bool, typer.Option("--check", help="Leave with 1 when the committed manifest is old.")]
+
+
+def generated(text: str, path: Path, *, write: bool, verify: bool) -> None:
+    """Print a generated manifest, write it to its place, or tell whether what is there is old.
+
+    Raises:
+        typer.Exit: With 1 when it was only to be checked, and is old.
+    """
+    same = path.exists() and path.read_text() == text
+    if write and not same:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    if write or verify:
+        sys.stderr.write(f"{path.name} {'is up to date' if same else 'was written' if write else 'is old'}\n")
+    else:
+        print(text, end="")
+    if verify and not write and not same:
         raise typer.Exit(EXIT_FAILED)
 
 

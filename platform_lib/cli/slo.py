@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from platform_lib.cli.output import AsJson, show, table
+from platform_lib.cli.output import AsJson, Verify, Write, generated, show, table
 from platform_lib.errors import EXIT_FAILED
 
 slo_app = typer.Typer(help="Objectives of the services: budget, alert rules, back-test.", no_args_is_help=True)
@@ -55,23 +54,15 @@ def check(name: Name = "", as_json: AsJson = False) -> None:
 
 @slo_app.command()
 def rules(
-    write: Annotated[bool, typer.Option("--write", help="Replace the committed manifest.")] = False,
-    verify: Annotated[bool, typer.Option("--check", help="Leave with 1 when the committed manifest is old.")] = False,
+    write: Write = False,
+    verify: Verify = False,
 ) -> None:
     """Print the Prometheus rules that the objectives become."""
     from platform_lib import slo
     from platform_lib.settings import settings
 
     text, path = slo.rules_manifest(), settings().project_dir / slo.spec.MANIFEST
-    same = path.exists() and path.read_text() == text
-    if write and not same:
-        path.write_text(text)
-    if write or verify:
-        sys.stderr.write(f"{path.name} {'is up to date' if same else 'was written' if write else 'is old'}\n")
-    else:
-        print(text, end="")
-    if verify and not write and not same:
-        raise typer.Exit(EXIT_FAILED)
+    generated(text, path, write=write, verify=verify)
 
 
 @slo_app.command()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import yaml
 
 from platform_lib.embedded import pki
 from platform_lib.embedded.config import Config, NodeConfig, Ports
@@ -143,3 +144,19 @@ def running(home: Path, cache: Path) -> Iterator[ApiServer]:
         yield server
     finally:
         server.stop()
+
+
+def write_kubeconfig(config: Config, folder: Path, *, user: str = "admin") -> Path:
+    """Write a kubeconfig with context ``apqx`` for one of the API's own users; return its path."""
+    cluster = {"server": config.api_url, "certificate-authority": str(config.ca_file)}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": config.token(user)}}],
+        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "apqx",
+    }
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(document))
+    return path

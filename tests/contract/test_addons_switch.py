@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from apiprocess import write_kubeconfig
 from gitopsprocess import Gitops, running
 
 from platform_lib import addons
@@ -33,18 +34,7 @@ def gitops(tmp_path_factory: pytest.TempPathFactory, schema_cache: Path) -> Iter
 @pytest.fixture
 def platform(gitops: Gitops, tmp_path: Path) -> Platform:
     config = gitops.api.config
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": "c", "cluster": {"server": config.api_url, "certificate-authority": str(config.ca_file)}}
-        ],
-        "users": [{"name": "u", "user": {"token": config.token("admin")}}],
-        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "apqx",
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump(document))
+    path = write_kubeconfig(config, tmp_path)
     return Platform("c", "embedded", path, "apqx", "", "", str(config.git_dir), tmp_path)
 
 

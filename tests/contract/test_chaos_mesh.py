@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from apiprocess import ApiServer
+from apiprocess import ApiServer, write_kubeconfig
 
 from platform_lib.drills import faults
 from platform_lib.drills.faults import chaos_mesh
@@ -58,17 +57,7 @@ def installed(api_server: ApiServer) -> Iterator[None]:
 
 @pytest.fixture
 def place(api_server: ApiServer, namespace: str, tmp_path: Path) -> Platform:
-    config = api_server.config
-    server = {"server": config.api_url, "certificate-authority": str(config.ca_file)}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": server}],
-        "users": [{"name": "u", "user": {"token": config.token("admin")}}],
-        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump(document))
+    path = write_kubeconfig(api_server.config, tmp_path)
     return Platform("c", "existing", path, "apqx", "", "", "", tmp_path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import argoserver
 import pytest
-import yaml
+from apiprocess import write_kubeconfig
 from gitopsprocess import APPS, MERGE, PROJECTS, URL, Gitops, application, config_map, running
 
 from platform_lib import errors, rollback, sync
@@ -72,18 +72,7 @@ class Place:
 
 def platform_of(gitops: Gitops, home: Path) -> Platform:
     config = gitops.api.config
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": "c", "cluster": {"server": config.api_url, "certificate-authority": str(config.ca_file)}}
-        ],
-        "users": [{"name": "u", "user": {"token": config.token("admin")}}],
-        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "apqx",
-    }
-    path = home / "kubeconfig"
-    path.write_text(yaml.safe_dump(document))
+    path = write_kubeconfig(config, home)
     return Platform("c", "k3d", path, "apqx", "", "", str(config.git_dir), home, gitops_url=URL)
 
 

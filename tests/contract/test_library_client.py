@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from apiprocess import ApiServer
+from apiprocess import ApiServer, write_kubeconfig
 
 from platform_lib import errors
 from platform_lib.model import App, Platform
@@ -20,19 +20,7 @@ CONFIGMAPS = "v1/configmaps"
 
 @pytest.fixture
 def platform(api_server: ApiServer, namespace: str, tmp_path: Path) -> Platform:
-    config = api_server.config
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {"name": "c", "cluster": {"server": config.api_url, "certificate-authority": str(config.ca_file)}}
-        ],
-        "users": [{"name": "u", "user": {"token": config.token("admin")}}],
-        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "apqx",
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump(document))
+    path = write_kubeconfig(api_server.config, tmp_path)
     return Platform("c", "existing", path, "apqx", "", "", "", tmp_path, argocd_namespace=namespace)
 
 
