@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -164,6 +165,19 @@ def test_purge_takes_the_images_too(machine: Machine) -> None:
     up()
     cluster.down(purge=True)
     assert machine.state["volumes"] == []
+
+
+def test_a_dry_run_refuses_what_up_would_refuse(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = cluster.plan_up(provider="k3d", merge_kubeconfig=True)
+    assert [plan.steps[0].action, plan.steps[-1].action] == ["create", "merge"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("APQX_PORT_WEB", str(taken.getsockname()[1]))
+        with pytest.raises(errors.GuardRefused, match=f"{taken.getsockname()[1]} - "):
+            cluster.plan_up(provider="k3d")
+    monkeypatch.setenv("APQX_ARGOCD_MANIFESTS", str(machine.folder / "absent.yaml"))
+    with pytest.raises(errors.InvalidInput, match=r"absent\.yaml"):
+        cluster.plan_up(provider="k3d")
+    assert machine.names() == set() and not machine.home.exists(), "a look changes nothing"
 
 
 def test_the_own_kubeconfig_is_merged_when_asked(machine: Machine) -> None:

@@ -73,14 +73,14 @@ class K3d(Limited):
         """Return what ``up`` would do now; looks at Docker and refuses what ``up`` would refuse."""
         preflight.sources(self.settings)
         found = checks.look(self.settings)
-        begun, state_seen = self._half_made.exists(), found.cluster.state
-        if not begun:  # else ``up`` deletes it first: neither its settings nor its ports are in the way
-            self._refuse(found.cluster)
-        else:
-            state_seen = "absent"
+        seen = found.cluster
+        if self._half_made.exists():  # ``up`` deletes it first, so its settings and its ports are not in the way
+            seen = Seen(seen.name, ())
             checks.means(self.settings, self.platform)
+        else:
+            self._require_possible(seen)
         title = f"bring up platform {self.platform.name}"
-        if not begun and self._complete(found.cluster):
+        if self._complete(seen):
             return Plan(f"platform {self.platform.name} is up")
         document = config.render(self.settings)
         inputs = {"provider": "k3d", "home": str(self.settings.home), "config": document}
@@ -88,7 +88,7 @@ class K3d(Limited):
         steps = {
             "absent": [Step("create", f"cluster {self.platform.name}", f"{nodes}, by k3d {found.k3d}")],
             "running": [],
-        }.get(state_seen, [Step("start", f"cluster {self.platform.name}", "it is there and does not run")])
+        }.get(seen.state, [Step("start", f"cluster {self.platform.name}", "it is there and does not run")])
         steps += [
             Step("write", str(self.platform.kubeconfig), "apart from your own kubeconfig"),
             Step("build and push", config.registry_name(self.settings), "the image is named by digest"),
@@ -151,10 +151,10 @@ class K3d(Limited):
             clusters.delete(self.platform.name, config.registry_name(self.settings))
             self._forget()
             seen = clusters.look(self.platform.name)
-        self._refuse(seen)
+        self._require_possible(seen)
         return seen
 
-    def _refuse(self, seen: Seen) -> None:
+    def _require_possible(self, seen: Seen) -> None:
         """Refuse a cluster that is not ours, and a machine on which none could come up."""
         checks.ours(seen, self.layout, self.settings)
         if seen.state == "absent":
