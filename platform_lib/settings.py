@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_state_path
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from platform_lib.errors import SettingsError
@@ -24,7 +24,7 @@ from platform_lib.sections import AppEntry, K3dSettings, Port, port_field, secon
 
 
 class Settings(BaseSettings):
-    """All settings of the workbench; see ``apqx doctor --settings`` for the values in force."""
+    """All settings of the workbench; each field says what it is for, and why its default is what it is."""
 
     model_config = SettingsConfigDict(
         env_prefix="APQX_",
@@ -355,11 +355,12 @@ def _variable_part(location: tuple[int | str, ...]) -> str:
 def _no_key(location: tuple[int | str, ...]) -> SettingsError:
     """Say that a key of the file (or of a table in it) is none, and which one was likely meant."""
     *table, key = map(str, location)
-    model = {"k3d": K3dSettings, "apps": AppEntry}.get(table[0] if table else "", Settings)
+    models: dict[str, type[BaseModel]] = {"k3d": K3dSettings, "apps": AppEntry}
+    model = models.get(table[0] if table else "", Settings)
     close = ".".join([*table, _closest(key.lower().removeprefix("apqx_"), set(model.model_fields))])
     return SettingsError(
         f"apqx.toml - {'.'.join(map(str, location))!r} is no key of it",
-        hint=f"did you mean {close}? remove it otherwise; apqx doctor --settings lists all",
+        hint=f"did you mean {close}? remove it otherwise",
         key=".".join(map(str, location)),
     )
 

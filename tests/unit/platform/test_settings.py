@@ -63,6 +63,25 @@ def test_a_typo_in_a_variable_is_refused_and_the_likely_name_given(monkeypatch: 
         settings()
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "meant"),
+    [
+        ("portweb = 3\n", "portweb", "port_web"),
+        ("APQX_PORT_WEB = 3\n", "APQX_PORT_WEB", "port_web"),
+        ("[k3d]\nserver = 3\n", "k3d.server", "k3d.servers"),
+        ('[apps.shop]\nhosts = "x"\n', "apps.shop.hosts", "apps.shop.host"),
+    ],
+)
+def test_a_wrong_key_of_the_file_is_called_that_and_the_likely_one_given(
+    tmp_path: Path, text: str, key: str, meant: str
+) -> None:
+    (tmp_path / "apqx.toml").write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        settings()
+    assert refused.value.message == f"apqx.toml - {key!r} is no key of it"
+    assert f"did you mean {meant}?" in refused.value.hint
+
+
 def test_two_services_on_one_port_are_refused() -> None:
     with pytest.raises(SettingsError, match="port_web and port_api are both 7443"):
         settings(port_web=7443)
