@@ -1,7 +1,7 @@
 """What docker and k3d say when they fail, and what a person reads instead.
 
-Recorded: the line of a daemon that does not run is this machine's docker 28; the others are written from k3d v5.9.0's
-and the Docker engine's sources and from reports in their trackers, with k3d's own wrapping around them.
+Recorded: the lines of a daemon that does not run, or whose name is none, are docker 28's; the others are written from
+k3d v5.9.0's and the Docker engine's sources and from reports in their trackers, with k3d's own wrapping around them.
 """
 
 import pytest
@@ -47,6 +47,23 @@ CASES = [
         errors.Unreachable,
         "no answer at tcp://127.0.0.1:2375,",
         "Docker Desktop",
+    ),
+    (
+        "daemon address",
+        'error during connect: Get "http://foo:2375/v1.50/version": dial tcp: lookup foo on 127.0.0.53:53: no such '
+        "host",
+        errors.Unreachable,
+        "docker daemon - not reached at foo:2375 (dial tcp: lookup foo on 127.0.0.53:53: no such host)",
+        "check DOCKER_HOST",
+    ),
+    (
+        "daemon address",
+        "FATA[0000] runtime failed to list nodes: docker failed to get containers: failed to list containers: error "
+        'during connect: Get "https://build.example:2376/v1.50/containers/json": x509: certificate signed by unknown '
+        "authority",
+        errors.Unreachable,
+        "not reached at build.example:2376 (x509: certificate signed by unknown authority)",
+        "docker context ls",
     ),
     (
         "socket permission",
