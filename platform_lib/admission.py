@@ -19,7 +19,7 @@ POLICIES = "gitops/policies"
 ANALYSIS = "gitops/addons/argo-rollouts/sample-app/analysistemplate.yaml"
 VERSION_QUERY = "app_error_ratio"
 """Name in ``queries.toml`` of what is asked about the new version alone."""
-_NO_MANIFESTS = ("gitops/slo", "kustomization.yaml")
+_NO_MANIFESTS = ("gitops/slo", "kustomization.y")
 _HEADER = """\
 # Generated from gitops/slo and queries.toml by `apqx addon analysis --write`; a test compares them. Do not edit.
 # yamllint disable rule:line-length
@@ -71,7 +71,8 @@ def check(folder: Path | None = None) -> Checked:
 
 def _objects(folder: Path) -> list[tuple[Path, Obj]]:
     """Return the objects below a folder with their files; what nobody applies is left out."""
-    paths = [path for path in sorted(folder.rglob("*.yaml")) if not any(no in str(path) for no in _NO_MANIFESTS)]
+    files = sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
+    paths = [path for path in files if not any(no in str(path) for no in _NO_MANIFESTS)]
     return [(path, obj) for path in paths for obj in manifests.parse_manifests(path.read_text(), str(path))]
 
 

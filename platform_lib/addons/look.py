@@ -26,14 +26,14 @@ class Seen(_Table):
 
     Attributes:
         addon: Its entry of the catalogue.
-        enabled: Whether git asks for it.
+        enabled: Whether git asks for it; None: no platform is up, so there is none to ask.
         unsupported: Why this platform cannot have it; empty when it can.
         applications: (name, where it stands) of each; empty while it is off.
         cores, memory_bytes: What it asks for, one replica of each part and one node.
     """
 
     addon: Addon
-    enabled: bool
+    enabled: bool | None
     unsupported: str
     applications: tuple[tuple[str, str], ...]
     cores: float
@@ -46,7 +46,9 @@ class Seen(_Table):
 
     @property
     def state(self) -> str:
-        """Return on, off or why not."""
+        """Return on, off, why not, or that nobody could be asked."""
+        if self.enabled is None:
+            return "unknown (no platform is up)"
         return "on" if self.enabled else f"not here: {self.unsupported}" if self.unsupported else "off"
 
     def rows(self) -> list[tuple[str, str]]:
@@ -68,13 +70,18 @@ def catalogue() -> dict[str, Addon]:
     return rules.parse(path.read_text())
 
 
-def look(platform: Platform) -> list[Seen]:
+def look(platform: Platform | None) -> list[Seen]:
     """Return every add-on with what git and the cluster say of it; nothing is changed.
+
+    Args:
+        platform: Where to look; None: no platform is up, so only the catalogue and what each asks for is told.
 
     Raises:
         GitError, Unreachable: Git or the cluster cannot be asked.
     """
     known = catalogue()
+    if platform is None:
+        return [Seen(addon, None, "", (), *_asks_for(addon)) for addon in known.values()]
     with repository(platform).current() as tree:
         on = {name: documents(tree / addon.switch) for name, addon in known.items() if (tree / addon.switch).is_file()}
     live = {manifests.name(obj): obj for obj in connect(platform).list(APPLICATIONS, platform.argocd_namespace)[0]}
@@ -85,8 +92,13 @@ def _seen(platform: Platform, addon: Addon, documents: Sequence[Obj] | None, liv
     """Join the catalogue, the switch in git and the Applications of the cluster."""
     names = rules.applications(documents or [])
     said = tuple((name, application.describe(live[name]) if name in live else "not there yet") for name in names)
-    cores, size = rules.requests(all_documents(settings().project_dir, addon))
-    return Seen(addon, documents is not None, rules.unsupported(addon, platform.provider), said, cores, size)
+    unsupported = rules.unsupported(addon, platform.provider)
+    return Seen(addon, documents is not None, unsupported, said, *_asks_for(addon))
+
+
+def _asks_for(addon: Addon) -> tuple[float, float]:
+    """Return cores and bytes that an add-on asks for."""
+    return rules.requests(all_documents(settings().project_dir, addon))
 
 
 def state(platform: Platform, *, addon: str) -> Seen:
