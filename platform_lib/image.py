@@ -48,6 +48,8 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 _VERSION = "org.opencontainers.image.version"
 _EPOCH = "1970-01-01T00:00:00Z"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_TRACING = "opentelemetry"
+"""How the requirements begin that are loaded only where an endpoint for spans is configured."""
 # Written by installers, different on every machine, read by nobody at run time.
 _INSTALLER_FILES = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"}
 _VERSION_TEXT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -204,10 +206,16 @@ def _app_files(app_dir: Path, version: str) -> Files:
     return _with_bytecode(files)
 
 
-def _library_files(app_dir: Path) -> Files:
-    """Return what the distributions behind requirements.txt installed, without the installer's own notes."""
+def _library_files(app_dir: Path, *, tracing: bool = True) -> Files:
+    """Return what the distributions behind requirements.txt installed, without the installer's own notes.
+
+    Args:
+        app_dir: Folder of the application.
+        tracing: With what only an application that sends spans imports.
+    """
     files: Files = {}
-    for dist in _closure(_requirements(app_dir / "requirements.txt")):
+    wanted = _requirements(app_dir / "requirements.txt")
+    for dist in _closure([text for text in wanted if tracing or not text.startswith(_TRACING)]):
         for entry in dist.files or ():
             path = PurePosixPath(entry.as_posix())
             if ".." in path.parts or path.suffix in {".pyc", ".pth"} or path.name in _INSTALLER_FILES:
@@ -276,13 +284,14 @@ def _with_bytecode(files: Files) -> Files:
 def _library_layer(app_dir: Path, layout: Layout) -> Descriptor:
     """Return the library layer; packed only when a library or the interpreter changed."""
     files = _library_files(app_dir)
-    key = hashlib.sha256(f"{sys.implementation.cache_tag} {system.machine()} 1".encode())
+    key = hashlib.sha256(f"{sys.implementation.cache_tag} {system.machine()} 2".encode())
     for path in sorted(files):
         key.update(f"\0{path}\0{len(files[path])}\0".encode() + files[path])
     known = layout.recall(key.hexdigest())
     if known is not None:
         return known
-    layer = layout.write_blob(_tar(_with_bytecode(files)))
+    # Byte code is for what every start imports: two thirds of the modules belong to tracing, which is mostly off.
+    layer = layout.write_blob(_tar(files | _with_bytecode(_library_files(app_dir, tracing=False))))
     layout.note(key.hexdigest(), layer)
     return layer
 
