@@ -196,9 +196,7 @@ def build(
         Unreachable: A daemon or a registry did not answer.
         WaitTimeout: It took longer than ``timeout_s``.
     """
-    check(
-        project_dir, version=version, target=target, repository=repository, platform=platform, build_args=build_args
-    )
+    check(project_dir, version=version, target=target, repository=repository, platform=platform, build_args=build_args)
     arguments = {"VERSION": version, **(build_args or {})}
     repository = repository or REPOSITORIES[target]
     chosen = engine or _find()
@@ -267,17 +265,18 @@ def check(
         raise InvalidInput(
             f"image target - {target!r}, expected {' or '.join(REPOSITORIES)}", hint="see the Dockerfile"
         )
+    name = repository or REPOSITORIES[target]
     for what, value, pattern, wanted in (
-        ("repository", repository or REPOSITORIES[target], _REPOSITORY, "host/name in small letters, without tag or digest"),
+        ("repository", name, _REPOSITORY, "host/name in small letters, without tag or digest"),
         ("version", version, _TAG, "at most 63 of A-Z a-z 0-9 . _ -, as in 1.4.0"),
         ("platform", platform or "linux/amd64", _PLATFORM, "linux/amd64 or linux/arm64"),
     ):
         if not pattern.fullmatch(value):
             raise InvalidInput(f"image {what} - {value!r}, expected {wanted}", hint=f"correct the {what}")
-    for name in build_args or ():
-        if not _ARGUMENT.fullmatch(name) or any(part in name for part in SECRET_NAME_PARTS):
+    for argument in build_args or ():
+        if not _ARGUMENT.fullmatch(argument) or any(part in argument for part in SECRET_NAME_PARTS):
             raise InvalidInput(
-                f"build argument {name!r} - expected a name of A-Z 0-9 _ that is no secret",
+                f"build argument {argument!r} - expected a name of A-Z 0-9 _ that is no secret",
                 hint="build arguments can be read in the image's history; no build step needs a secret",
             )
     buildcontext.check(project_dir)

@@ -104,7 +104,7 @@ def lost(current: Settings, reference: str) -> bool:
 
 
 def _at_most(limit_s: float, deadline: Deadline | None) -> float:
-    """Return a limit in seconds, cut to what is left until the deadline; a second at the least, to be ended in order."""
+    """Return a limit in seconds, cut to what is left until the deadline; a second at the least."""
     return limit_s if deadline is None else min(limit_s, max(deadline.left_s, 1.0))
 
 

@@ -71,7 +71,7 @@ def test_the_closest_known_name_is_proposed(toml: Path) -> None:
         ('path = "/etc"', "relative path"),
         ('path = "a/../../b"', "relative path"),
         ('deployment = "../x.yaml"', "relative path"),
-        ('namespce = "x"', "extra inputs"),
+        ('namespce = "x"', "'apps.shop.namespce' is no key of it"),
     ],
 )
 def test_a_wrong_entry_is_refused_before_anything_happens(toml: Path, line: str, said: str) -> None:
