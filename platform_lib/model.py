@@ -126,6 +126,10 @@ class App(_Table):
     argocd_namespace: str = ""
     """Namespace of that ``Application`` where it differs from the platform's."""
 
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what is said of it; where it follows the convention nothing is."""
+        return [(label, value) for label, value in _Table.rows(self) if value]
+
     @property
     def deployment_file(self) -> str:
         """Path, in the GitOps repository, of the manifest that names the image digest."""

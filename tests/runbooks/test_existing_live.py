@@ -10,6 +10,7 @@ import pytest
 from platform_lib import App, Platform, cluster, deploy, doctor, image, metrics, sync
 from platform_lib.errors import GuardRefused
 from platform_lib.settings import settings
+from platform_lib.wait import until
 
 pytestmark = [pytest.mark.platform]
 
@@ -32,7 +33,12 @@ def test_connect_look_and_measure_without_changing_anything(theirs: Platform) ->
     assert done.figures["endpoints_missing"] == 0 and platform.provider == "existing" and not platform.writable
     assert platform.gitops_url == theirs.gitops_url and platform.home != theirs.home
     assert sync.state(platform, app).health_status == "Healthy"
-    assert metrics.value(platform, "up")
+
+    def scraped() -> tuple[bool | None, str]:
+        found = metrics.value(platform, "up")
+        return (True if found else None), f"{len(found)} series"
+
+    until(scraped, timeout_s=30, wanted="a first scrape of the young platform", interval_s=0.5)
     seen = cluster.status()
     assert seen.state == "up" and dict(seen.apps)[app.name] == "Synced, Healthy"
     cluster.verify(platform)
