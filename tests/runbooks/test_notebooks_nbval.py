@@ -51,7 +51,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     ports = free_ports(len(PORTS))
     variables |= {f"APQX_PORT_{name}": str(port) for name, port in zip(PORTS, ports, strict=True)}
     variables |= {"APQX_HOME": str(folder / "home"), "APQX_RUNS_DIR": str(folder / "runs")}
-    variables["APQX_POD_NETWORK"] = f"127.{100 + os.getpid() % 100}.0.0/16"
+    variables["APQX_POD_NETWORK"] = f"127.{200 + os.getpid() % 50}.0.0/16"  # not that of the other live tests
     started = apqx(variables, "up")
     assert started.returncode == 0, started.stdout + started.stderr
     yield variables
