@@ -41,7 +41,7 @@ class Release(NamedTuple):
 class Shipped(NamedTuple):
     """What a fork of the project names: an image that no registry has."""
 
-    reference: str = f"ghcr.io/apqx/sample-app@sha256:{'d' * 64}"
+    reference: str = f"ghcr.io/apqx/sample-app@{gitsource.NEVER_BUILT}"
     version: str = "1.0.0"
 
 
