@@ -262,11 +262,14 @@ def test_a_client_that_leaves_half_way_leaves_no_process_behind(server, clone):
 
 
 def gone(look) -> bool:
-    """Whether what is looked for goes away within ten seconds."""
-    deadline = time.monotonic() + 10
-    while look() and time.monotonic() < deadline:
+    """Whether what is looked for goes away within ten seconds and stays away: at first it may not be there yet."""
+    deadline, since = time.monotonic() + 10, None
+    while time.monotonic() < deadline:
+        since = None if look() else since or time.monotonic()
+        if since is not None and time.monotonic() - since > 1:
+            return True
         time.sleep(0.05)
-    return not look()
+    return False
 
 
 def backends(server) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -46,8 +47,10 @@ def _started(program: str, folder: Path, log: str) -> tuple[subprocess.Popen[byt
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
         f"http: {{addr: '{host}'}}\n"
     )
+    # REGISTRY_AUTH_FILE and the like are settings of other programs; this one takes each REGISTRY_* for its own.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
     with (folder / log).open("wb") as out:
-        return subprocess.Popen([program, "serve", str(config)], stdout=out, stderr=out), host
+        return subprocess.Popen([program, "serve", str(config)], stdout=out, stderr=out, env=env), host
 
 
 def _answers(process: subprocess.Popen[bytes], host: str) -> tuple[bool | None, str]:
