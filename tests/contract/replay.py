@@ -335,3 +335,18 @@ def serving(api: Api) -> Iterator[str]:
         server.server_close()
         for thread in threads:
             thread.join(5)
+
+
+def write_kubeconfig(url: str, folder: Path) -> Path:
+    """Write a kubeconfig with context ``apqx`` for a replayed API, which takes any token; return its path."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "apqx",
+    }
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(document))
+    return path

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import replay
-import yaml
 
 from platform_lib import errors, rollback, sync
 from platform_lib.model import App, Platform
@@ -77,16 +76,7 @@ def run(request: pytest.FixtureRequest, remote: dict[str, str], tmp_path: Path, 
     }
     api = replay.Api(script, values)
     with replay.serving(api) as url:
-        kubeconfig = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": url}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-            "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "apqx",
-        }
-        path = tmp_path / "kubeconfig"
-        path.write_text(yaml.safe_dump(kubeconfig))
+        path = replay.write_kubeconfig(url, tmp_path)
         yield Run(Platform("c", "k3d", path, "apqx", "", "", remote["path"], tmp_path / "home"), api, api.lines)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import replay
-import yaml
 from test_argocd_transcripts import IMAGES, URL, git
 
 from platform_lib import deploy, errors, rollback, sync
@@ -56,16 +55,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> I
     values = {"old": "o", "new": "n", "image_old": "", "image_new": "", "source": SOURCE, "sources": [], "names": {}}
     api = replay.Api({"steps": [], **request.param}, values)
     with replay.serving(api) as url:
-        kubeconfig = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": url}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-            "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "apqx",
-        }
-        path = tmp_path / "kubeconfig"
-        path.write_text(yaml.safe_dump(kubeconfig))
+        path = replay.write_kubeconfig(url, tmp_path)
         yield Platform("c", "k3d", path, "apqx", "", "", str(bare), tmp_path / "home"), api
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from apiprocess import ApiServer
+from apiprocess import ApiServer, write_kubeconfig
 
 from platform_lib import journal
 from platform_lib.model import Platform
@@ -69,18 +68,8 @@ class Collector:
 
 @pytest.fixture
 def platform(api_server: ApiServer, tmp_path: Path) -> Platform:
-    config = api_server.config
-    cluster = {"server": config.api_url, "certificate-authority": str(config.ca_file)}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": config.token("admin")}}],
-        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "apqx",
-    }
-    kubeconfig, home, bare = tmp_path / "kubeconfig", tmp_path / "home", tmp_path / "gitops.git"
-    kubeconfig.write_text(yaml.safe_dump(document))
+    kubeconfig = write_kubeconfig(api_server.config, tmp_path)
+    home, bare = tmp_path / "home", tmp_path / "gitops.git"
     home.mkdir()
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(bare)], check=True)
     subprocess.run(["git", "clone", "-q", str(bare), str(tmp_path / "work")], check=True, capture_output=True)

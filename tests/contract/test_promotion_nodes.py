@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
+from apiprocess import write_kubeconfig
 
 from platform_lib import promotion
 from platform_lib.model import Platform
@@ -17,18 +17,7 @@ def node(name: str, machine: str) -> dict:
 
 
 def test_the_nodes_say_which_architectures_an_image_needs(api_server, tmp_path: Path) -> None:
-    path = tmp_path / "kubeconfig"
-    config = api_server.config
-    cluster = {"server": config.api_url, "certificate-authority": str(config.ca_file)}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": config.token("admin")}}],
-        "contexts": [{"name": "apqx", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "apqx",
-    }
-    path.write_text(yaml.safe_dump(document))
+    path = write_kubeconfig(api_server.config, tmp_path)
     platform = Platform("promoted", "existing", path, "apqx", "", "", "", tmp_path)
     connection = kube.connect(platform)
     made = [node("promoted-arm", "arm64"), node("promoted-odd", "riscv64")]
